@@ -1,0 +1,108 @@
+"""What every law on the unit sphere S^(d-1) shares: its constraint and the border checks.
+
+Axes: (..., d) unit vectors in R^d, d >= 2; concentrations of any shape that broadcasts with (...).
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from pyro.distributions import transforms
+from torch import Tensor
+from torch.distributions import Distribution, constraints, transform_to
+
+__all__ = ["as_sphere_parameters", "first_index", "unit_vector"]
+
+
+class _UnitVector(constraints.Constraint):
+    """Norm one up to the rounding of a normalisation: 1e-5 in float32, 1e-6 in float64.
+
+    Wider than Pyro's `sphere` (10 ulp), which refuses vectors that were normalised in float32.
+    """
+
+    event_dim = 1
+
+    def check(self, value: Tensor) -> Tensor:
+        tolerance = 1e-6 if value.dtype == torch.float64 else 1e-5
+        norm: Tensor = torch.linalg.vector_norm(value, dim=-1)
+        return (norm - 1.0).abs() <= tolerance
+
+
+unit_vector = _UnitVector()
+
+
+@transform_to.register(_UnitVector)
+def _transform_to_unit_vector(constraint: _UnitVector) -> transforms.Transform:
+    return transforms.Normalize()
+
+
+def as_sphere_parameters(
+    loc: Any, concentration: Any, validate: bool | None
+) -> tuple[Tensor, Tensor]:
+    """The two parameters as tensors (..., d) and (...) of one floating type and device.
+
+    Raises:
+        TypeError: a parameter is not numeric, or has another type than float32 or float64.
+        ValueError: wrong shape, d < 2, not a unit vector, or a concentration that is negative or
+            not finite; the message names the first offending index.
+    """
+    loc = _as_tensor(loc, "loc")
+    concentration = _as_tensor(concentration, "concentration", like=loc)
+    dtype = (
+        torch.promote_types(loc.dtype, concentration.dtype) if concentration.ndim else loc.dtype
+    )
+    loc, concentration = loc.to(dtype), concentration.to(dtype)
+    if loc.ndim < 1 or loc.shape[-1] < 2:
+        raise ValueError(f"loc must be (..., d) with d >= 2, got shape {tuple(loc.shape)}")
+    try:
+        torch.broadcast_shapes(loc.shape[:-1], concentration.shape)
+    except RuntimeError:
+        raise ValueError(
+            f"concentration of shape {tuple(concentration.shape)} does not broadcast with the "
+            f"batch shape {tuple(loc.shape[:-1])} of loc"
+        ) from None
+    if Distribution._validate_args if validate is None else validate:
+        _check_values(loc, concentration)
+    return loc, concentration
+
+
+def first_index(wrong: Tensor) -> tuple[int, ...]:
+    """Index of the first True entry, for messages."""
+    return tuple(int(i) for i in wrong.nonzero()[0])
+
+
+def _check_values(loc: Tensor, concentration: Tensor) -> None:
+    wrong = ~unit_vector.check(loc)
+    if wrong.any():
+        at = first_index(wrong)
+        norm = torch.linalg.vector_norm(loc[at]).item()
+        raise ValueError(f"loc must be unit vectors, got one of norm {norm!r} at index {at}")
+    wrong = ~(torch.isfinite(concentration) & (concentration >= 0))
+    if wrong.any():
+        at = first_index(wrong)
+        got = concentration[at].item()
+        raise ValueError(f"concentration must be finite and >= 0, got {got!r} at index {at}")
+
+
+def _as_tensor(value: Any, name: str, like: Tensor | None = None) -> Tensor:
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must not be a masked array: its masked entries have no value")
+    if not isinstance(value, (Tensor, np.ndarray, np.generic, int, float, list, tuple)):
+        raise TypeError(f"{name} must be a tensor, array or number, got {type(value).__name__}")
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got the bool {value}")
+    if not isinstance(value, Tensor):
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiu":
+            raise TypeError(f"{name} must be real numbers, got an array of type {array.dtype}")
+        kind = torch.float32 if array.dtype == np.float32 else torch.float64
+        if like is not None and array.ndim == 0:
+            kind = like.dtype
+        value = torch.tensor(array.astype(np.float64), dtype=kind)
+        value = value if like is None else value.to(like.device)
+    if not value.is_floating_point() and not value.is_complex() and value.dtype != torch.bool:
+        value = value.to(torch.get_default_dtype() if like is None else like.dtype)
+    if value.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{name} must be float32 or float64, got {value.dtype}")
+    result: Tensor = value
+    return result
