@@ -119,7 +119,9 @@ def _log_radial_integral(c: Tensor, dim: int) -> Tensor:
     # in peak widths: exp(-2 pi^2 / step^2) for the Gaussian core, and a step in l below 0.14 since
     # exp(-r^2/2) grows off the strip |Im l| < pi/4
     step = min(0.6, 0.14 * math.sqrt(dim))
-    left = math.ceil((_DROP / math.sqrt(dim) + 9.0) / step)  # falls like exp(d l) or faster
+    # to the left exp(d l) falls slowly, after the peak's own drop of about r^2 / 2 nats
+    reach = max((_DROP - 0.5 * r * r) / dim * math.sqrt(r * r + dim) for r in range(9))
+    left = math.ceil((reach + 9.0) / step)
     offsets = step * torch.arange(-left, math.ceil(10.0 / step), dtype=c.dtype, device=c.device)
     log_r = peak.log().unsqueeze(-1) + width.unsqueeze(-1) * offsets
     r = log_r.exp()
