@@ -1,0 +1,21 @@
+"""Generative models, one per file: symbols, Pyro program, guide, readings."""
+
+from probact.models.activation_laws import (
+    ActivationLaw,
+    HeldOut,
+    fit_activation_laws,
+    held_out_log_density,
+)
+from probact.models.class_relations import ClassRelations
+from probact.models.directional_model import DirectionalModel
+from probact.models.vmf_classifier import VMFClassifier
+
+__all__ = [
+    "ActivationLaw",
+    "ClassRelations",
+    "DirectionalModel",
+    "HeldOut",
+    "VMFClassifier",
+    "fit_activation_laws",
+    "held_out_log_density",
+]
