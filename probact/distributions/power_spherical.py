@@ -77,10 +77,10 @@ class PowerSpherical(TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         quarter_chord = 0.25 * (value - self.loc).square().sum(-1)  # (1 - t) / 2
-        half_sum = torch.log1p(-quarter_chord.clamp_max(1.0))
-        # at kappa = 0 the law is uniform, also at the antipode, where the power is 0 log 0
-        power = torch.where(self.concentration > 0, self.concentration * half_sum, 0.0)
-        return power + self.concentration * math.log(2.0) - self._log_normalizer
+        # at kappa = 0 the law is uniform, also at the antipode: xlog1py(0, -1) = 0
+        power = torch.special.xlog1py(self.concentration, -quarter_chord.clamp_max(1.0))
+        log_density: Tensor = power + self.concentration * math.log(2.0) - self._log_normalizer
+        return log_density
 
     @property
     def _log_normalizer(self) -> Tensor:

@@ -11,7 +11,7 @@ from pyro.distributions import transforms
 from torch import Tensor
 from torch.distributions import Distribution, constraints, transform_to
 
-__all__ = ["as_sphere_parameters", "first_index", "unit_vector"]
+__all__ = ["as_real_tensor", "as_sphere_parameters", "first_index", "unit_vector"]
 
 
 class _UnitVector(constraints.Constraint):
@@ -46,8 +46,8 @@ def as_sphere_parameters(
         ValueError: wrong shape, d < 2, not a unit vector, or a concentration that is negative or
             not finite; the message names the first offending index.
     """
-    loc = _as_tensor(loc, "loc")
-    concentration = _as_tensor(concentration, "concentration", like=loc)
+    loc = as_real_tensor(loc, "loc")
+    concentration = as_real_tensor(concentration, "concentration", like=loc)
     dtype = (
         torch.promote_types(loc.dtype, concentration.dtype) if concentration.ndim else loc.dtype
     )
@@ -84,7 +84,15 @@ def _check_values(loc: Tensor, concentration: Tensor) -> None:
         raise ValueError(f"concentration must be finite and >= 0, got {got!r} at index {at}")
 
 
-def _as_tensor(value: Any, name: str, like: Tensor | None = None) -> Tensor:
+def as_real_tensor(value: Any, name: str, like: Tensor | None = None) -> Tensor:
+    """Tensor, array, list or number as a float32 or float64 tensor on the device of `like`.
+
+    Arrays become float64 unless they are float32; numbers and integers take the type of `like`.
+
+    Raises:
+        TypeError: not real numbers, a masked array, or a tensor of another floating type.
+        ValueError: ragged lists, or a tensor of several numbers on another device than `like`.
+    """
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must not be a masked array: its masked entries have no value")
     if not isinstance(value, (Tensor, np.ndarray, np.generic, int, float, list, tuple)):
@@ -104,5 +112,9 @@ def _as_tensor(value: Any, name: str, like: Tensor | None = None) -> Tensor:
         value = value.to(torch.get_default_dtype() if like is None else like.dtype)
     if value.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{name} must be float32 or float64, got {value.dtype}")
+    if like is not None and value.device != like.device:
+        if value.ndim:
+            raise ValueError(f"{name} is on {value.device}, the other argument on {like.device}")
+        value = value.to(like.device)
     result: Tensor = value
     return result

@@ -25,7 +25,7 @@ from probact.distributions.sphere_sampling import (
     polar_plan,
     sample_polar,
 )
-from probact.special import sphere_terms
+from probact.special import bessel_deficit, widen
 
 __all__ = ["rsample_von_mises_fisher", "stein_ratio"]
 
@@ -47,7 +47,7 @@ class _RSample(torch.autograd.Function):
     def forward(
         ctx: Any, mu: Tensor, kappa: Tensor, shape: tuple[int, ...], generator: Generator | None
     ) -> Tensor:
-        wide = kappa if kappa.device.type == "mps" else kappa.double()
+        wide = widen(kappa)
         dim = mu.shape[-1]
         plan = polar_plan(wide, dim) if dim > 3 else None
         v = sample_polar(wide, dim, shape, plan, generator)
@@ -76,13 +76,7 @@ class _RSample(torch.autograd.Function):
 
 def stein_ratio(v: Tensor, kappa: Tensor, dim: int, plan: PolarPlan | None) -> Tensor:
     """g = (dt/dkappa) / (1 - t^2) at t = 1 - v, shape of v; 1/(dim-1) at kappa = 0."""
-    terms = sphere_terms(kappa, dim)
-    one_minus_a = torch.where(
-        kappa < 1.0,
-        1.0 - kappa * terms.ratio_over_kappa,
-        terms.defect / kappa.clamp_min(1.0),
-    )
-    v, kappa, one_minus_a = torch.broadcast_tensors(v, kappa, one_minus_a)
+    v, kappa, one_minus_a = torch.broadcast_tensors(v, kappa, bessel_deficit(kappa, dim))
     lower = v < one_minus_a  # integrate towards v = 0, else towards v = 2
     if dim == 2:
         return _stein_ratio_circle(v, kappa, one_minus_a, lower)

@@ -12,10 +12,16 @@ from torch import Generator, Size, Tensor
 from torch.distributions import constraints
 from torch.distributions.kl import register_kl
 
-from probact.distributions.sphere_parameters import as_sphere_parameters, first_index, unit_vector
+from probact.distributions.sphere_parameters import (
+    as_real_tensor,
+    as_sphere_parameters,
+    first_index,
+    unit_vector,
+)
 from probact.distributions.sphere_pathwise import rsample_von_mises_fisher
 from probact.distributions.sphere_uniform import SphereUniform
 from probact.special import (
+    bessel_deficit,
     bessel_ratio,
     inverse_bessel_ratio,
     kl_to_uniform,
@@ -23,6 +29,7 @@ from probact.special import (
     log_sphere_area,
     log_sphere_mgf,
     sphere_terms,
+    widen,
 )
 
 __all__ = ["VonMisesFisher"]
@@ -59,31 +66,28 @@ class VonMisesFisher(TorchDistribution):
         super().__init__(batch_shape, loc.shape[-1:], validate_args=validate_args)
 
     @classmethod
-    def mle(cls, x: Tensor, weights: Tensor | None = None) -> Self:
+    def mle(cls, x: Any, weights: Any = None) -> Self:
         """Maximum-likelihood law of unit vectors x (..., N, d), one law per leading index.
 
         The direction is that of the weighted mean; kappa solves A_d(kappa) = its length.
-        weights (..., N) >= 0, default one each.
+        x and weights (..., N) >= 0, default one each, are tensors or arrays.
 
         Raises:
-            ValueError: x is not (..., N, d) of unit vectors, or the rows of a sample are all
-                equal (as with N = 1): the likelihood then grows without bound in kappa.
+            TypeError: x or weights are not real floating data.
+            ValueError: x is not (..., N, d) of unit vectors, a weight is negative or not finite,
+                or the rows that carry weight are all equal (as with N = 1): the likelihood then
+                grows without bound in kappa.
 
         >>> x = VonMisesFisher(torch.tensor([1.0, 0.0]), 5.0).sample((10_000,), seed=0)
         >>> VonMisesFisher.mle(x).concentration.round(decimals=1)
         tensor(5.)
         """
-        if not isinstance(x, Tensor) or x.ndim < 2 or 0 in x.shape:
-            shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-            raise ValueError(f"x must be a tensor (..., N, d) with N >= 1, got {shape}")
-        wrong = ~unit_vector.check(x)
-        if wrong.any():
-            raise ValueError(f"x must hold unit vectors; the one at {first_index(wrong)} is not")
-        weights = x.new_ones(x.shape[:-1]) if weights is None else weights.to(x)
-        total = weights.double().sum(-1, keepdim=True)
-        mean = (weights.double().unsqueeze(-1) * x.double()).sum(-2) / total
+        x = as_real_tensor(x, "x")
+        mean = _mean_direction(
+            x, None if weights is None else as_real_tensor(weights, "weights", x)
+        )
         length = torch.linalg.vector_norm(mean, dim=-1)
-        if (length > 1.0 - 1e-12).any() or not torch.isfinite(length).all():
+        if (length > 1.0 - 1e-12).any():
             raise ValueError("the rows of x are all equal: no finite concentration fits them best")
         kappa = inverse_bessel_ratio(length, x.shape[-1])
         loc = mean / length.clamp_min(torch.finfo(torch.float64).tiny).unsqueeze(-1)
@@ -181,6 +185,37 @@ class VonMisesFisher(TorchDistribution):
         return (log_sphere_area(self.dim) - kl).expand(self._batch_shape)
 
 
+def _mean_direction(x: Tensor, weights: Tensor | None) -> Tensor:
+    """Weighted mean (..., d) in float64 of the directions of x (..., N, d), checked."""
+    if x.ndim < 2 or x.shape[-2] < 1 or x.shape[-1] < 2:
+        raise ValueError(
+            f"x must be (..., N, d) with N >= 1 and d >= 2, got shape {tuple(x.shape)}"
+        )
+    wrong = ~unit_vector.check(x)
+    if wrong.any():
+        at = first_index(wrong)
+        norm = torch.linalg.vector_norm(x[at]).item()
+        raise ValueError(f"x must hold unit vectors, got one of norm {norm!r} at index {at}")
+    unit = torch.nn.functional.normalize(widen(x), dim=-1)  # equal rows are told to 1e-12
+    if weights is None:
+        return unit.mean(-2)
+    try:
+        weights = weights.expand(torch.broadcast_shapes(weights.shape, x.shape[:-1]))
+    except RuntimeError:
+        shapes = f"{tuple(weights.shape)} and {tuple(x.shape)}"
+        raise ValueError(f"weights must be (..., N) for x (..., N, d), got {shapes}") from None
+    wrong = ~(torch.isfinite(weights) & (weights >= 0))
+    if wrong.any():
+        at = first_index(wrong)
+        got = weights[at].item()
+        raise ValueError(f"weights must be finite and >= 0, got {got!r} at index {at}")
+    peak = weights.amax(-1, keepdim=True)
+    if (peak == 0).any():
+        raise ValueError("weights must not be all zero")
+    weights = widen(weights / peak)  # their sum cannot overflow
+    return (weights.unsqueeze(-1) * unit).sum(-2) / weights.sum(-1, keepdim=True)
+
+
 @register_kl(VonMisesFisher, SphereUniform)
 def _kl_to_uniform(p: VonMisesFisher, q: SphereUniform) -> Tensor:
     _require_same_dim(p.dim, q.dim)
@@ -199,13 +234,14 @@ def _kl_from_uniform(p: SphereUniform, q: VonMisesFisher) -> Tensor:
 def _kl_between(p: VonMisesFisher, q: VonMisesFisher) -> Tensor:
     """Bregman divergence of K plus kappa_q A_p |mu_p - mu_q|^2 / 2, which 1 - cos would cancel."""
     _require_same_dim(p.dim, q.dim)
-    k, other, dim = p.concentration, q.concentration, p.dim
+    k, other, dim = widen(p.concentration), widen(q.concentration), p.dim  # the terms cancel
     ratio = bessel_ratio(k, dim)
     small = (k - other) * ratio - log_sphere_mgf(k, dim) + log_sphere_mgf(other, dim)
     gap = log_mgf_gap(k, dim) - log_mgf_gap(other, dim)
-    large = gap - (k - other) * (1.0 - ratio)
+    large = gap - (k - other) * bessel_deficit(k, dim)
     bregman = torch.where(torch.maximum(k, other) < 0.5 * dim, small, large)
-    return bregman + 0.5 * other * ratio * (p.loc - q.loc).square().sum(-1)
+    chord = (p.loc - q.loc).square().sum(-1)
+    return (bregman + 0.5 * other * ratio * chord).to(chord.dtype)
 
 
 def _require_same_dim(p: int, q: int) -> None:
