@@ -1,14 +1,14 @@
-r"""Class-conditional laws of unit activations as one Pyro program, for comparison by posterior.
+r"""Class-conditional laws of unit activations as one Pyro program, compared by their posteriors.
 
 Symbols: a (N, D) unit activations; y (N,) labels; mu (C, D) directions; kappa (C,) or ()
-concentrations with a common prior. Directions are given (tied) or uniform on the sphere (untied).
-For the untied von Mises-Fisher law the posterior is sampled exactly, without a chain: with S_i the
-sum of class i's activations and R_i = |S_i|, integrating mu_i out leaves
+concentrations with a prior. Directions are given (tied) or uniform on the sphere (untied).
+The laws are exponential families in kappa, so the posterior is drawn from exactly, with no chain:
 
-    p(kappa_i | a) ~ p(kappa_i) exp(K(kappa_i R_i) - n_i K(kappa_i)),
-    mu_i | kappa_i, a ~ vMF(S_i / R_i, kappa_i R_i),
+    log f(a; mu, kappa) = log f(mu; mu, kappa) + kappa s(a),   s(a) the same for every kappa,
 
-K the log moment generating function of the uniform law (`probact.special`).
+and for the untied von Mises-Fisher law, with S_i the sum of the n_i activations of class i and
+mu_i integrated out, p(kappa_i | a) ~ p(kappa_i) exp(K(kappa_i |S_i|) - n_i K(kappa_i)), then
+mu_i | kappa_i, a ~ vMF(S_i / |S_i|, kappa_i |S_i|); K is `special.log_sphere_mgf`.
 """
 
 from collections.abc import Callable
@@ -63,94 +63,124 @@ class DirectionalModel(PyroModule):
         self.register_buffer("directions", directions)
         self.dims = {"direction": ("feature",)}
 
+    @property
+    def site_dims(self) -> dict[str, tuple[str, ...]]:
+        """Names of the axes of what `exact_posterior` returns, after that of the draws."""
+        dims: dict[str, tuple[str, ...]] = {}
+        dims["concentration"] = ("class",) if self.prior.batch_shape else ()
+        if self.directions is None:
+            dims["direction"] = ("class", "feature")
+        return dims
+
     def forward(self, activations: Tensor, labels: Tensor) -> Tensor:
         """kappa ~ prior; mu_i uniform where free; activation ~ family(mu_label, kappa_label)."""
         if Distribution._validate_args:
             check_unit_rows(activations, "activations", self.dim)
             check_labels(labels, self.num_classes, len(activations))
-        kappa, mu = self._concentration(), self._directions()
+        classes = pyro.plate("class", self.num_classes)
+        kappa, mu = self._concentration(classes), self._directions(classes)
         with pyro.plate("data", len(activations)):
             law = self.family(mu[labels], kappa[labels] if kappa.ndim else kappa)
             activation: Tensor = pyro.sample("activation", law, obs=activations)
         return activation
 
-    def _concentration(self) -> Tensor:
+    def _concentration(self, classes: pyro.plate) -> Tensor:
         if not self.prior.batch_shape:
             kappa: Tensor = pyro.sample("concentration", self.prior)
             return kappa
-        with pyro.plate("class", self.num_classes):
+        with classes:
             kappa = pyro.sample("concentration", self.prior)
         return kappa
 
-    def _directions(self) -> Tensor:
+    def _directions(self, classes: pyro.plate) -> Tensor:
         if self.directions is not None:
             return self.directions
-        with pyro.plate("class", self.num_classes):
+        with classes:
             mu: Tensor = pyro.sample("direction", SphereUniform(self.dim, dtype=torch.float64))
         return mu
 
     def exact_posterior(
         self, activations: Tensor, labels: Tensor, *, draws: int = 1000, seed: int = 0
     ) -> dict[str, Tensor]:
-        """Independent draws of concentration (S, C) and direction (S, C, D) of the untied vMF law.
+        """Independent draws of concentration (S,) or (S, C), and of direction (S, C, D) if free.
 
         kappa's distribution function is inverted on a grid of 4096 points in log kappa that spans
-        all but e^-40 of its mass; mu follows exactly.
+        all but e^-40 of its peak; the rest is exact.
 
         Raises:
-            ValueError: another family, given directions, one kappa for all, or an empty class.
+            ValueError: free directions of another family than von Mises-Fisher, an empty class,
+                activations that are not unit vectors, labels out of range.
         """
-        if self.family is not VonMisesFisher or self.directions is not None:
-            raise ValueError("only the von Mises-Fisher law with free directions is exact")
-        if not self.prior.batch_shape:
-            raise ValueError("exact draws take a prior with one kappa per class, batch shape (C,)")
+        if self.directions is None and self.family is not VonMisesFisher:
+            raise ValueError("with free directions only the von Mises-Fisher law is exact")
         check_unit_rows(activations, "activations", self.dim)
         check_labels(labels, self.num_classes, len(activations))
         count = torch.bincount(labels, minlength=self.num_classes)
         if (count == 0).any():
             raise ValueError(f"class {int((count == 0).nonzero()[0])} has no activation")
+        generator = Generator(activations.device).manual_seed(seed)
         total = activations.new_zeros(self.num_classes, self.dim, dtype=torch.float64)
         total.index_add_(0, labels, activations.double())
         length = torch.linalg.vector_norm(total, dim=1)
-        generator = Generator(activations.device).manual_seed(seed)
-        kappa = self._draw_concentration(count.double(), length, draws, generator)
-        direction = VonMisesFisher(total / length.unsqueeze(1), kappa * length)
-        return {"concentration": kappa, "direction": direction.sample(generator=generator)}
+        if self.directions is not None:
+            statistic = self._sufficient_statistic(activations.double(), labels)
 
-    def _draw_concentration(
-        self, count: Tensor, length: Tensor, draws: int, generator: Generator
-    ) -> Tensor:
-        low, high = self._log_range(count, length)
-        log_kappa = torch.linspace(0.0, 1.0, _GRID, dtype=torch.float64, device=count.device)
-        log_kappa = low + (high - low) * log_kappa.unsqueeze(1)  # (grid, C)
-        density = self._log_posterior(log_kappa, count, length)
-        mass = (density - density.amax(0)).exp().cumsum(0)
-        u = (
-            torch.rand(
-                draws, len(count), dtype=torch.float64, device=count.device, generator=generator
-            )
-            * mass[-1]
-        )
-        upper = torch.searchsorted(mass.T.contiguous(), u.T.contiguous()).clamp(1, _GRID - 1)
-        below, above = mass.T.gather(1, upper - 1), mass.T.gather(1, upper)
-        part = ((u.T - below) / (above - below)).clamp(0.0, 1.0)
-        start, end = log_kappa.T.gather(1, upper - 1), log_kappa.T.gather(1, upper)
-        return (start + part * (end - start)).exp().T
+        def log_posterior(log_kappa: Tensor) -> Tensor:  # (grid, 1 or C) -> (grid, 1 or C)
+            kappa = log_kappa.exp()
+            if self.directions is None:
+                evidence = log_sphere_mgf(kappa * length, self.dim)
+                evidence = evidence - count * log_sphere_mgf(kappa, self.dim)
+            else:
+                evidence = count * self._log_peak(kappa) + kappa * statistic
+            if not self.prior.batch_shape:
+                evidence = evidence.sum(1, keepdim=True)
+            prior: Tensor = self.prior.log_prob(kappa)
+            return prior + log_kappa + evidence
 
-    def _log_posterior(self, log_kappa: Tensor, count: Tensor, length: Tensor) -> Tensor:
-        """log p(log kappa_i | a) up to a constant, (grid, C)."""
-        kappa = log_kappa.exp()
-        evidence = log_sphere_mgf(kappa * length, self.dim) - count * log_sphere_mgf(
-            kappa, self.dim
-        )
-        prior: Tensor = self.prior.log_prob(kappa)
-        return prior + log_kappa + evidence
+        columns = self.num_classes if self.prior.batch_shape else 1
+        kappa = _invert_on_grid(log_posterior, columns, draws, generator)
+        sites = {"concentration": kappa if self.prior.batch_shape else kappa[:, 0]}
+        if self.directions is None:
+            law = VonMisesFisher(total / length.unsqueeze(1), kappa * length)
+            sites["direction"] = law.sample(generator=generator)
+        return sites
 
-    def _log_range(self, count: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Ends of log kappa (C,) beyond which the density is below e^-40 of its peak."""
-        coarse = torch.linspace(-20.0, 30.0, _GRID, dtype=torch.float64, device=count.device)
-        density = self._log_posterior(coarse.unsqueeze(1), count, length)
-        kept = density > density.amax(0) - 40.0
-        first = kept.int().argmax(0)
-        last = _GRID - 1 - kept.int().flip(0).argmax(0)
-        return coarse[(first - 1).clamp_min(0)], coarse[(last + 1).clamp_max(_GRID - 1)]
+    def _log_peak(self, kappa: Tensor) -> Tensor:
+        """log f(mu; mu, kappa), shape of kappa; the same for every direction mu."""
+        axis = torch.zeros(self.dim, dtype=torch.float64, device=kappa.device)
+        axis[0] = 1.0
+        peak: Tensor = self.family(axis, kappa).log_prob(axis)
+        return peak
+
+    def _sufficient_statistic(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Sum over each class of s(a) = log f(a) - log f(mu) at kappa = 1, (C,)."""
+        assert self.directions is not None
+        one = x.new_ones(())
+        s = self.family(self.directions[labels].double(), one).log_prob(x) - self._log_peak(one)
+        return torch.bincount(labels, s, self.num_classes)
+
+
+def _invert_on_grid(
+    log_density: Callable[[Tensor], Tensor], columns: int, draws: int, generator: Generator
+) -> Tensor:
+    """Draws (S, columns) of exp(l) for l with the log densities given on grids (G, columns)."""
+    device = generator.device
+    coarse = torch.linspace(-20.0, 30.0, _GRID, dtype=torch.float64, device=device)
+    density = log_density(coarse.unsqueeze(1).expand(-1, columns))
+    kept = density > density.amax(0) - 40.0
+    first = (kept.int().argmax(0) - 1).clamp_min(0)
+    last = (_GRID - kept.int().flip(0).argmax(0)).clamp_max(_GRID - 1)
+    low, high = coarse[first], coarse[last]
+    unit = torch.linspace(0.0, 1.0, _GRID, dtype=torch.float64, device=device).unsqueeze(1)
+    grid = low + (high - low) * unit  # (G, columns)
+    density = log_density(grid)
+    mass = (density - density.amax(0)).exp().cumsum(0).T.contiguous()  # (columns, G)
+    u = torch.rand(columns, draws, dtype=torch.float64, device=device, generator=generator)
+    u = u * mass[:, -1:]
+    upper = torch.searchsorted(mass, u).clamp(1, _GRID - 1)
+    below, above = mass.gather(1, upper - 1), mass.gather(1, upper)
+    part = (u - below) / (above - below)
+    lines = grid.T
+    start, end = lines.gather(1, upper - 1), lines.gather(1, upper)
+    half_cell = 0.5 * (high - low).unsqueeze(1) / (_GRID - 1)  # a sum up to j ends past point j
+    return (start + part * (end - start) + half_cell).exp().T

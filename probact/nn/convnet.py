@@ -1,0 +1,123 @@
+"""A small convolutional classifier and its training: the network of the demo and the examples.
+
+Symbols: x (N, channels, H, W) images in [0, 1]; a (N, D) penultimate activations, without a
+nonlinearity, so that they fill the whole space; W (C, D) weight of the head, without bias.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+
+__all__ = ["ConvNet", "Epoch", "accuracy", "train_classifier"]
+
+
+class ConvNet(nn.Sequential):
+    """Four 3x3 convolutions (two poolings), a linear map to D features, and a linear head.
+
+    The network of Seo, Lee & Han (2021), figure 1, for penultimate_dim = 2.
+
+    Args:
+        in_shape: (channels, H, W) of an image, H and W >= 4.
+        num_classes: C.
+        penultimate_dim: D.
+        width: channels of the first two convolutions; the last two have twice as many.
+
+    >>> ConvNet((1, 8, 8), num_classes=10, penultimate_dim=2)(torch.zeros(5, 1, 8, 8)).shape
+    torch.Size([5, 10])
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, int, int],
+        num_classes: int,
+        penultimate_dim: int,
+        *,
+        width: int = 32,
+    ) -> None:
+        channels, height, breadth = in_shape
+        if min(height, breadth) < 4:
+            raise ValueError(f"images must be at least 4x4 pixels, got {height}x{breadth}")
+        flat = 2 * width * (height // 4) * (breadth // 4)
+        super().__init__()
+        self.features = nn.Sequential(
+            *_convolution(channels, width),
+            *_convolution(width, width),
+            nn.MaxPool2d(2),
+            *_convolution(width, 2 * width),
+            *_convolution(2 * width, 2 * width),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+        )
+        self.penultimate = nn.Linear(flat, penultimate_dim)
+        self.head = nn.Linear(penultimate_dim, num_classes, bias=False)
+
+
+def _convolution(channels: int, width: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()
+
+
+class Epoch(NamedTuple):
+    """State after an epoch; number 0 is before training."""
+
+    number: int
+    loss: float  # mean cross-entropy in nats over the epoch, nan at number 0
+    net: nn.Module  # the network in training, not a copy
+
+
+def train_classifier(
+    net: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epochs: int = 10,
+    batch_size: int = 64,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 1e-4,
+    seed: int = 0,
+    transform: Callable[[Tensor, Generator], Tensor] | None = None,
+) -> Iterator[Epoch]:
+    """Train in place with AdamW and a cosine schedule, yielding before and after every epoch.
+
+    Rows are shuffled by a generator of `seed`; `transform` augments a batch with it. The network
+    stays where it is: move it and the images to one device first.
+
+    Raises:
+        ValueError: images and labels of different length, or a loss that is not finite.
+    """
+    if len(images) != len(labels) or len(images) < 2:
+        raise ValueError(f"{len(images)} images for {len(labels)} labels; two or more are needed")
+    generator = Generator().manual_seed(seed)
+    optimiser = torch.optim.AdamW(net.parameters(), learning_rate, weight_decay=weight_decay)
+    batches = max(1, len(images) // batch_size)  # the rest of a shuffle waits for the next one
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, learning_rate, total_steps=epochs * batches
+    )
+    yield Epoch(0, float("nan"), net)
+    for number in range(1, epochs + 1):
+        net.train()
+        total = 0.0
+        order = torch.randperm(len(images), generator=generator).to(images.device)
+        for rows in order[: batches * batch_size].tensor_split(batches):
+            x = images[rows] if transform is None else transform(images[rows], generator)
+            loss = nn.functional.cross_entropy(net(x), labels[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            total += loss.item()
+        if not total < float("inf"):
+            raise ValueError(f"the loss is not finite in epoch {number}: lower the learning rate")
+        yield Epoch(number, total / batches, net)
+
+
+@torch.no_grad()
+def accuracy(net: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 1024) -> float:
+    """Share of images whose largest logit is their label's, in evaluation mode."""
+    training = net.training
+    net.eval()
+    pairs = zip(images.split(batch_size), labels.split(batch_size), strict=True)
+    right = sum(int((net(x).argmax(1) == y).sum()) for x, y in pairs)
+    net.train(training)
+    return right / len(images)
