@@ -1,0 +1,17 @@
+"""Figures: arrays and an Axes in, the Axes out; nothing is computed, shown or saved."""
+
+from probact.plots.circle import CircleStage, plot_circle_activations, plot_training_stages
+from probact.plots.comparison import plot_law_comparison
+from probact.plots.concentration import plot_concentration_posterior
+from probact.plots.cosines import plot_cosine_marginal
+from probact.plots.relations import plot_class_relations
+
+__all__ = [
+    "CircleStage",
+    "plot_circle_activations",
+    "plot_class_relations",
+    "plot_concentration_posterior",
+    "plot_cosine_marginal",
+    "plot_law_comparison",
+    "plot_training_stages",
+]
