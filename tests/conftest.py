@@ -1,0 +1,37 @@
+"""Fixtures of the whole suite: seeds, one false-alarm budget, the folder of shared data."""
+
+import os
+from pathlib import Path
+
+import pyro
+import pytest
+import torch
+from statcheck import AlphaBudget
+
+_BUDGET = AlphaBudget(total=1e-4, n_checks=500)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Every test starts from the same global random state, whatever ran before it."""
+    pyro.set_rng_seed(20260)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(20261)
+
+
+@pytest.fixture(scope="session")
+def budget() -> AlphaBudget:
+    """All random checks of one run together fail a correct build with probability 1e-4."""
+    return _BUDGET
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of real data sets, named by the environment variable PROBACT_SHARED."""
+    folder = os.environ.get("PROBACT_SHARED")
+    if not folder:
+        pytest.skip("PROBACT_SHARED is not set")
+    return Path(folder)
