@@ -4,6 +4,7 @@ from probact.plots.circle import CircleStage, plot_circle_activations, plot_trai
 from probact.plots.comparison import plot_law_comparison
 from probact.plots.concentration import plot_concentration_posterior
 from probact.plots.cosines import plot_cosine_marginal
+from probact.plots.projection import plot_projected_activations
 from probact.plots.relations import plot_class_relations
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "plot_concentration_posterior",
     "plot_cosine_marginal",
     "plot_law_comparison",
+    "plot_projected_activations",
     "plot_training_stages",
 ]

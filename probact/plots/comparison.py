@@ -75,10 +75,10 @@ def _draw_rows(ax: Axes, scores: NDArray[np.float64], widths: NDArray[np.float64
 
 
 def _number(score: float, width: float) -> str:
-    """Score and error in words, to two digits of the error.
+    """Score and error in words, to two digits of the error, of four decimals at most.
 
     >>> _number(-12.3456, 0.0712)
     '−12.346 ± 0.071'
     """
-    digits = 2 if width == 0.0 else max(0, 1 - math.floor(math.log10(width)))
+    digits = 2 if width < 1e-4 else min(4, max(0, 1 - math.floor(math.log10(width))))
     return f"{score:.{digits}f} ± {width:.{digits}f}".replace("-", "\N{MINUS SIGN}")

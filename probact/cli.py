@@ -1,0 +1,119 @@
+"""The command line: demo, report, check, info.
+
+Exit codes: 0 done, 2 usage, 3 bad input, 4 corrupt file, 130 interrupted.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+import arviz as az
+import torch
+
+from probact import datasets
+from probact.inference import from_netcdf
+from probact.report import choose_device, read_run, render, run_demo
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; errors are one line on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except json.JSONDecodeError as error:
+        print(f"probact: run.json is damaged: {error}", file=sys.stderr)
+        return 4
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        print(f"probact: {error}", file=sys.stderr)
+        return 3
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="probact", description=__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=metadata.version("probact"))
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    demo = commands.add_parser("demo", help="train, fit, sample and report on one data set")
+    demo.add_argument("--dataset", default="digits", help=f"one of {', '.join(datasets.names())}")
+    demo.add_argument("--root", help="folder of the data sets (the digits need none)")
+    demo.add_argument("--out", default="probact-demo", help="folder of the run")
+    demo.add_argument("--seed", type=int, default=0)
+    demo.add_argument(
+        "--threads", type=int, default=1, help="of the CPU; more only pays on large images"
+    )
+    demo.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    demo.set_defaults(command=_demo)
+    for name, command, what in (
+        ("report", _report, "write report.html of a saved run again"),
+        ("info", _info, "say what a saved run holds"),
+    ):
+        sub = commands.add_parser(name, help=what)
+        sub.add_argument("dir", metavar="DIR", help="folder of the run")
+        sub.set_defaults(command=command)
+    check = commands.add_parser("check", help="print versions and devices")
+    check.set_defaults(command=_check)
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> None:
+    if options.threads < 1:
+        raise ValueError(f"--threads must be at least 1, got {options.threads}")
+    torch.set_num_threads(options.threads)
+    started = time.perf_counter()
+
+    def say(line: str) -> None:
+        print(f"[{time.perf_counter() - started:6.1f} s] {line}", flush=True)
+
+    page = run_demo(
+        options.dataset,
+        root=options.root,
+        out=options.out,
+        seed=options.seed,
+        device=choose_device(options.device),
+        say=say,
+    )
+    say("done")
+    _summarise(page.parent)
+    print(f"\nOpen {page} in a browser; `probact info {page.parent}` says the same again.")
+
+
+def _report(options: argparse.Namespace) -> None:
+    print(render(options.dir))
+
+
+def _info(options: argparse.Namespace) -> None:
+    run = read_run(options.dir)
+    made = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    print(f"{run['dataset']}, seed {run['seed']}, {run['device']}, {run['created_at']}; {made}")
+    _summarise(Path(options.dir))
+
+
+def _summarise(folder: Path) -> None:
+    """Words of the report, then ArviZ's summary of the posterior."""
+    for chapter in read_run(folder)["chapters"]:
+        print(f"\n{chapter['title']}")
+        for block in chapter["blocks"]:
+            if block["kind"] == "text":
+                print(f"  {block['words']}")
+    posterior = from_netcdf(folder / "posterior.nc")
+    print(f"\n{az.summary(posterior).to_string()}")
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name in ("probact", "torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy"):
+        print(f"{name:12} {metadata.version(name)}")
+    print(f"{'python':12} {sys.version.split()[0]}")
+    print(f"{'threads':12} {torch.get_num_threads()}")
+    if not torch.cuda.is_available():
+        print(f"{'cuda':12} none")
+    for index in range(torch.cuda.device_count()):
+        print(f"{f'cuda:{index}':12} {torch.cuda.get_device_name(index)}")

@@ -1,0 +1,155 @@
+"""A demo run on disk: trained, measured, drawn and bound into one page.
+
+A run directory holds report.html (self-contained), figures/ (PNG and SVG), posterior.nc,
+samples.npz, numbers.json and run.json, from which `render` writes the page again.
+"""
+
+import base64
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import torch
+
+from probact.chapters import all_chapters
+from probact.inference import to_netcdf
+from probact.inference.atomic import write_atomically
+from probact.study import Chapter, Picture, Table, Text, prepare_study
+
+__all__ = ["choose_device", "read_run", "render", "run_demo"]
+
+_PNG_DPI = 130
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU.
+
+    Raises:
+        ValueError: a device that torch does not know or this machine does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r} cannot be used here: {reason}") from None
+    return device
+
+
+def run_demo(
+    dataset: str,
+    *,
+    root: str | Path | None,
+    out: str | Path,
+    seed: int,
+    device: torch.device,
+    say: Callable[[str], None],
+) -> Path:
+    """Make the whole run in `out` and return the path of its page.
+
+    Raises:
+        ValueError, FileNotFoundError: bad input, before any work where possible.
+    """
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out must be a folder, {folder} is a file")
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    study = prepare_study(dataset, root=root, seed=seed, device=device, say=say)
+    chapters = [module.write(study) for module in all_chapters()]
+    say("writing the report")
+    run = {
+        "dataset": dataset,
+        "seed": seed,
+        "device": str(device),
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {name: metadata.version(name) for name in ("probact", "torch", "pyro-ppl")},
+        "seconds": round(time.perf_counter() - started, 1),
+        "chapters": [_save_chapter(chapter, folder) for chapter in chapters],
+    }
+    numbers = {chapter.title: chapter.numbers for chapter in chapters}
+    arrays = {name: array for chapter in chapters for name, array in chapter.arrays.items()}
+    write_atomically(folder / "samples.npz", lambda part: _save_arrays(part, arrays))
+    _write_text(folder / "numbers.json", json.dumps(numbers, indent=1, allow_nan=False))
+    _write_text(folder / "run.json", json.dumps(run, indent=1, allow_nan=False))
+    return render(folder)
+
+
+def _save_chapter(chapter: Chapter, folder: Path) -> dict[str, Any]:
+    """Write figures and posteriors; the rest of the chapter as JSON."""
+    for stem, posterior in chapter.posteriors.items():
+        to_netcdf(posterior, folder / f"{stem}.nc")
+    blocks: list[dict[str, Any]] = []
+    for block in chapter.blocks:
+        if isinstance(block, Text):
+            blocks.append({"kind": "text", "words": block.words})
+        elif isinstance(block, Table):
+            blocks.append({"kind": "table", **block._asdict()})
+        else:
+            blocks.append(_save_picture(block, folder / "figures"))
+    return {"title": chapter.title, "blocks": blocks}
+
+
+def _save_picture(picture: Picture, folder: Path) -> dict[str, Any]:
+    for suffix in ("png", "svg"):
+        path = folder / f"{picture.name}.{suffix}"
+        picture.figure.savefig(
+            path, dpi=_PNG_DPI, metadata={"Date": None} if suffix == "svg" else {}
+        )
+    return {"kind": "picture", "file": f"{picture.name}.png", "caption": picture.caption}
+
+
+def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with path.open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def read_run(folder: str | Path) -> dict[str, Any]:
+    """The contents of run.json.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+        json.JSONDecodeError: run.json is damaged.
+    """
+    path = Path(folder) / "run.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} is not a saved run: it has no run.json")
+    run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return run
+
+
+def render(folder: str | Path) -> Path:
+    """Write report.html of a saved run from its run.json and figures.
+
+    Raises:
+        FileNotFoundError: run.json or a figure is missing.
+    """
+    folder = Path(folder)
+    run = read_run(folder)
+
+    def inline(file: str) -> str:
+        data = base64.b64encode((folder / "figures" / file).read_bytes()).decode()
+        return f"data:image/png;base64,{data}"
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("probact"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html").render(run=run, inline=inline)
+    _write_text(folder / "report.html", page)
+    return folder / "report.html"
