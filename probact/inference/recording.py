@@ -25,9 +25,6 @@ class Recording(NamedTuple):
     stats: dict[str, np.ndarray]
 
 
-_VALIDATION = ("to be within the support", "to satisfy the constraint")  # torch's own words
-
-
 class Meter(NamedTuple):
     """Counters of an HMC kernel, read before and after a step."""
 
@@ -82,7 +79,7 @@ class RecordingKernel(MCMCKernel):
         self._store, self._stats = {}, []
         self._evaluations = self._iteration = 0
         if isinstance(self.inner, HMC):
-            self.inner.potential_fn = self._guarded(self.inner.potential_fn)
+            self.inner.potential_fn = self._counted(self.inner.potential_fn)
 
     def sample(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
         """One warm-up step, or the steps of one draw, which is stored."""
@@ -125,23 +122,14 @@ class RecordingKernel(MCMCKernel):
                 )
             self._store[name][index] = x
 
-    def _guarded(self, potential_fn: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
-        """The potential, counted (one call per leapfrog step), and nan outside the support.
+    def _counted(self, potential_fn: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
+        """The potential with its calls counted: one call per leapfrog step."""
 
-        A trajectory that leaves the range of floating point, as the search for a first step size
-        does, diverges there; distributions built with validation raise instead.
-        """
-
-        def potential(params: dict[str, Tensor]) -> Tensor:
+        def count(params: Any) -> Tensor:
             self._evaluations += 1
-            try:
-                return potential_fn(params)
-            except ValueError as error:
-                if not any(words in str(error) for words in _VALIDATION):
-                    raise
-                return math.nan * torch.stack([x.sum() for x in params.values()]).sum()
+            return potential_fn(params)
 
-        return potential
+        return count
 
     def _meter(self) -> Meter | None:
         """Counters of an HMC kernel now; None for other kernels."""

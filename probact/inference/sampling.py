@@ -30,6 +30,7 @@ from probact.inference.layout import Model, Site, latent_sites, observed_sites, 
 from probact.inference.parameters import empty_store
 from probact.inference.randomness import check_seed, seeded, spawn_seeds
 from probact.inference.recording import Recording, RecordingKernel
+from probact.inference.support import outside_support_diverges
 from probact.inference.threads import threads_for
 
 __all__ = ["sample"]
@@ -153,7 +154,7 @@ def _run_chain(
     inner = copy.deepcopy(kernel, {id(kernel.model): kernel.model})
     recorder = RecordingKernel(inner, draws=draws, tune=tune, thin=thin, tick=tick)
     run = MCMC(recorder, num_samples=draws, warmup_steps=tune, disable_progbar=True)
-    with seeded(seed):
+    with seeded(seed), outside_support_diverges():
         try:
             run.run(*args)
         except ValueError as error:
