@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["as_labels", "as_matrix", "as_tensor", "check_finite", "floats"]
+__all__ = ["as_labels", "as_matrix", "as_tensor", "check_finite", "floats", "polar_rows"]
 
 floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _integers = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -129,3 +129,24 @@ def as_labels(value: object, name: str, rows: int) -> Tensor:
     if labels.dtype == torch.uint64 and bool((labels.view(torch.int64) < 0).any()):
         raise ValueError(f"{name} has values beyond the range of int64")
     return labels.to(torch.int64, copy=True)
+
+
+def polar_rows(x: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """Directions (N, D) and lengths (N,) of finite rows x (N, D), at either end of the range.
+
+    Raises:
+        ValueError: a zero row, which has no direction; the first one is named.
+
+    >>> polar_rows(torch.tensor([[3.0, 4.0]]), "x")
+    (tensor([[0.6000, 0.8000]]), tensor([5.]))
+    """
+    largest = x.abs().amax(1, keepdim=True)
+    zero = (largest == 0).flatten()
+    if bool(zero.any()):
+        count, row = int(zero.sum()), int(zero.nonzero()[0])
+        raise ValueError(
+            f"{name} has {count} zero row{'s' * (count > 1)}, no direction (first: row {row})"
+        )
+    scaled = x / largest  # whose squares neither overflow nor underflow
+    length = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
+    return scaled / length, (largest * length).flatten()

@@ -67,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
 def _demo(options: argparse.Namespace) -> None:
     if options.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
+    if options.seed < 0:
+        raise ValueError(f"--seed must not be negative, got {options.seed}")
     torch.set_num_threads(options.threads)
     started = time.perf_counter()
 

@@ -14,7 +14,7 @@ from typing import IO, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from probact.arrays import check_finite
+from probact.arrays import check_finite, polar_rows
 
 __all__ = ["Features", "RowFile", "row_file"]
 
@@ -38,16 +38,7 @@ class Features(NamedTuple):
         if self.x.ndim != 2 or self.x.shape[1] == 0:
             raise ValueError(f"x must be (N, D) with D >= 1, got shape {tuple(self.x.shape)}")
         check_finite(self.x, "x")
-        x = self.x.double()
-        largest = x.abs().amax(1, keepdim=True)  # (N, 1)
-        zero = (largest == 0).flatten()
-        if bool(zero.any()):
-            count, row = int(zero.sum()), int(zero.nonzero()[0])
-            raise ValueError(
-                f"x has {count} zero row{'s' * (count > 1)}, no direction (first: row {row})"
-            )
-        x = x / largest
-        return Features(x / x.norm(dim=1, keepdim=True), self.labels)
+        return Features(polar_rows(self.x.double(), "x")[0], self.labels)
 
 
 class RowFile:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from probact.distributions import PowerSpherical, VonMisesFisher
 from probact.inference import from_draws, log_likelihood
-from probact.models import DirectionalModel
+from probact.models import DirectionalModel, VMFClassifier
+from probact.models.unit_data import check_labels
 
 __all__ = ["PosteriorComparison", "compare_by_posterior", "concentration_prior"]
 
@@ -50,9 +51,10 @@ def compare_by_posterior(
     Raises:
         ValueError: activations that are not unit vectors, labels out of range, an empty class.
     """
-    num_classes, dim = weight.shape
-    mu = torch.nn.functional.normalize(weight.double(), dim=1)
+    mu = VMFClassifier(weight, 0.0).directions
+    num_classes, dim = mu.shape
     prior = concentration_prior(dim)
+    check_labels(labels, num_classes, None)
     per_class = prior.expand([num_classes])
     one_class = torch.zeros_like(labels)
 

@@ -16,15 +16,16 @@ float32 is computed in float64 and rounded, except on devices that have no float
 import math
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from probact.debye import MIN_ORDER, debye_sums
+from probact.bessel_terms import SphereTerms, bessel_terms
 
 __all__ = [
     "SphereTerms",
+    "bessel_deficit",
     "bessel_ratio",
     "inverse_bessel_ratio",
     "kl_to_uniform",
@@ -33,9 +34,9 @@ __all__ = [
     "log_sphere_area",
     "log_sphere_mgf",
     "sphere_terms",
+    "widen",
 ]
 
-_BLOCK = 8192  # elements that stay in cache on a CPU
 _NEWTON_STEPS = 12  # the start is within 40 % of the root; 6 suffice, the rest is idle
 
 
@@ -54,16 +55,16 @@ def log_bessel_i(order: float, x: Tensor) -> Tensor:
     Twice differentiable in x; -inf at x = 0 unless the order is 0.
 
     Raises:
-        ValueError: the order is negative or not finite, or x is not a real floating tensor.
+        ValueError: the order is negative or not finite.
+        TypeError: x is not a float32 or float64 tensor.
 
     >>> log_bessel_i(0.5, torch.tensor([1.0], dtype=torch.float64))  # log(sqrt(2/pi) sinh 1)
     tensor([-0.0644], dtype=torch.float64)
     """
     if not (math.isfinite(order) and order >= 0):
         raise ValueError(f"order must be finite and >= 0, got {order!r}")
-    exact = Fraction(order)
-    log_power = 0.0 if order == 0 else order * (x / 2).log() - math.lgamma(order + 1.0)
-    return _quantity("K", _floating(x, "x"), exact) + log_power
+    log_mgf = _quantity("K", _floating(x, "x"), Fraction(order))
+    return log_mgf if order == 0 else log_mgf + order * (x / 2).log() - math.lgamma(order + 1.0)
 
 
 def log_sphere_mgf(kappa: Tensor, dim: int) -> Tensor:
@@ -93,6 +94,15 @@ def bessel_ratio(kappa: Tensor, dim: int) -> Tensor:
     return _quantity("A", _floating(kappa, "kappa"), _order(dim))
 
 
+def bessel_deficit(kappa: Tensor, dim: int) -> Tensor:
+    """1 - A_dim(kappa) in (0, 1], without the cancellation at large kappa.
+
+    >>> bessel_deficit(torch.tensor([0.0, 1e12]), 3)  # (d - 1) / (2 kappa)
+    tensor([1.0000e+00, 1.0000e-12])
+    """
+    return _quantity("1 - A", _floating(kappa, "kappa"), _order(dim))
+
+
 def inverse_bessel_ratio(r: Tensor, dim: int) -> Tensor:
     """The kappa with A_dim(kappa) = r, for r in [0, 1]: inf at 1, nan outside.
 
@@ -114,57 +124,21 @@ def kl_to_uniform(kappa: Tensor, dim: int) -> Tensor:
     return _quantity("KL", _floating(kappa, "kappa"), _order(dim))
 
 
-class SphereTerms(NamedTuple):
-    """The five quantities of one (kappa, d), each of kappa's shape."""
-
-    log_mgf: Tensor  # K
-    log_mgf_gap: Tensor  # kappa - K
-    ratio_over_kappa: Tensor  # A / kappa, 1/d at kappa = 0
-    defect: Tensor  # kappa (1 - A)
-    slope: Tensor  # A'
-
-
 def sphere_terms(kappa: Tensor, dim: int) -> SphereTerms:
     """All quantities that share the expansion at (kappa, dim), without gradients."""
     with torch.no_grad():
-        return _terms(_wide(_floating(kappa, "kappa")), _order(dim))
-
-
-def _terms(kappa: Tensor, nu: Fraction) -> SphereTerms:
-    if kappa.numel() > _BLOCK and kappa.device.type == "cpu":
-        blocks = [_terms(block, nu) for block in torch.split(kappa.reshape(-1), _BLOCK)]
-        return SphereTerms(*(torch.cat(c).reshape(kappa.shape) for c in zip(*blocks, strict=True)))
-    steps = max(0, math.ceil(MIN_ORDER - nu))
-    order = nu + steps
-    n = float(order)
-    s = torch.hypot(kappa, torch.full_like(kappa, n))  # S = sqrt(N^2 + kappa^2)
-    y, p = kappa / s, n / s
-    w = (kappa / n) * (kappa / (n + s))  # S/N - 1
-    q, e, e_slope = debye_sums(order, p)
-    half_log = 0.5 * torch.log1p(w) + (w / (1.0 + w)) * q  # -(P(p) - P(1)) is (1 - p) Q(p)
-    log_half = torch.log1p(0.5 * w)
-    log_mgf = n * (w - log_half) - half_log
-    gap = n * (kappa + n * w) / (s + kappa) + n * log_half + half_log
-    rho = 1.0 / (n + s) - 0.5 / s / s - (p / n) * (p / n) * p * e
-    defect = kappa * (n + n * (n / (s + kappa))) / (n + s) + 0.5 * y * y + y * y * p * e
-    p1 = -y * p * (p / n)  # dp / dkappa
-    p2 = -p * (p * p - 2.0 * y * y) / s / s
-    slope = p / (n + s) + 0.5 * (y - p) * (y + p) / s / s + e_slope * p1 * p1 + e * p2
-    for j in range(steps, 0, -1):
-        b = 2.0 * (float(nu) + j)
-        ratio = kappa * rho
-        lift = torch.log1p(kappa * ratio / b)
-        log_mgf, gap = log_mgf + lift, gap - lift
-        rho = 1.0 / (b + kappa * ratio)
-        defect = (b - defect) * kappa * rho
-        slope = rho * rho * (b - kappa * (kappa * slope))
-    return SphereTerms(log_mgf, gap, rho, defect, slope)
+        return bessel_terms(widen(_floating(kappa, "kappa")), _order(dim))
 
 
 def _curvature(kappa: Tensor, terms: SphereTerms, nu: float) -> Tensor:
     """A'' = -2 A A' - (d-1) (A' - A/kappa) / kappa, the derivative of Riccati's identity."""
-    excess = (terms.slope - terms.ratio_over_kappa) / kappa.clamp_min(1e-150)  # 0 at kappa = 0
-    return -2.0 * kappa * terms.ratio_over_kappa * terms.slope - (2.0 * nu + 1.0) * excess
+    d = 2.0 * nu + 2.0
+    excess = (terms.slope - terms.ratio_over_kappa) / kappa.clamp_min(1e-150)
+    riccati = -2.0 * kappa * terms.ratio_over_kappa * terms.slope - (d - 1.0) * excess
+    # A' - A/kappa cancels at small kappa: two terms of the power series there
+    scaled = (kappa / d) * (kappa / (d + 4.0))
+    series = kappa / (d * d * (d + 2.0)) * (40.0 * scaled - 6.0)
+    return torch.where(scaled < 1e-6, series, riccati)
 
 
 def _kl(kappa: Tensor, terms: SphereTerms, nu: float) -> Tensor:
@@ -185,11 +159,13 @@ _QUANTITIES: dict[str, tuple[Callable[[Tensor, SphereTerms, float], Tensor], str
     "A''": (_curvature, ""),
     "kappa - K": (lambda k, t, nu: t.log_mgf_gap, "1 - A"),
     "1 - A": (_deficit, "-A'"),
-    "-A'": (lambda k, t, nu: -t.slope, ""),
+    "-A'": (lambda k, t, nu: -t.slope, "-A''"),
+    "-A''": (lambda k, t, nu: -_curvature(k, t, nu), ""),
     "KL": (_kl, "KL'"),
     "KL'": (lambda k, t, nu: k * t.slope, "KL''"),
     "KL''": (lambda k, t, nu: t.slope + k * _curvature(k, t, nu), ""),
 }
+_OF_SLOPE = {"A'", "A''", "-A'", "-A''", "KL'", "KL''"}  # those that read the slope
 
 
 class _Quantity(torch.autograd.Function):
@@ -199,9 +175,10 @@ class _Quantity(torch.autograd.Function):
 
     @staticmethod
     def forward(kappa: Tensor, nu: Fraction, name: str) -> tuple[Tensor, Tensor]:
-        wide = _wide(kappa)
-        terms = _terms(wide, nu)
+        wide = widen(kappa)
         formula, derivative = _QUANTITIES[name]
+        wanted = name in _OF_SLOPE or derivative in _OF_SLOPE
+        terms = bessel_terms(wide, nu, with_slope=wanted)
         slope = (
             _QUANTITIES[derivative][0](wide, terms, float(nu)) if derivative else wide * math.nan
         )
@@ -227,8 +204,12 @@ class _Quantity(torch.autograd.Function):
 
 
 def _quantity(name: str, kappa: Tensor, nu: Fraction) -> Tensor:
-    value: Tensor = _Quantity.apply(kappa, nu, name)[0]
-    return value
+    if torch.is_grad_enabled():
+        value: Tensor = _Quantity.apply(kappa, nu, name)[0]
+        return value
+    wide = widen(kappa)
+    terms = bessel_terms(wide, nu, with_slope=name in _OF_SLOPE)
+    return _QUANTITIES[name][0](wide, terms, float(nu)).to(kappa.dtype)
 
 
 class _InverseRatio(torch.autograd.Function):
@@ -236,11 +217,11 @@ class _InverseRatio(torch.autograd.Function):
 
     @staticmethod
     def forward(r: Tensor, nu: Fraction) -> Tensor:
-        wide = _wide(r)
+        wide = widen(r)
         d = 2.0 * float(nu) + 2.0
         kappa = wide * (d - wide * wide) / ((1.0 - wide) * (1.0 + wide)).clamp_min(1e-300)
         for _ in range(_NEWTON_STEPS):
-            terms = _terms(kappa, nu)
+            terms = bessel_terms(kappa, nu)
             # 1 - A from its own sum: r - A cancels when both are close to one
             near_one = terms.defect / kappa.clamp_min(1e-300) - (1.0 - wide)
             miss = torch.where(wide < 0.5, wide - kappa * terms.ratio_over_kappa, near_one)
@@ -261,7 +242,8 @@ class _InverseRatio(torch.autograd.Function):
         return grad / _quantity("A'", kappa, ctx.nu), None
 
 
-def _wide(x: Tensor) -> Tensor:
+def widen(x: Tensor) -> Tensor:
+    """x in float64, where its device has it."""
     return x if x.device.type == "mps" else x.double()
 
 

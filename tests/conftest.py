@@ -8,6 +8,8 @@ import pytest
 import torch
 from statcheck import AlphaBudget
 
+collect_ignore = ["statcheck.py", "bad_inputs.py"]  # helpers, not doctests
+
 _BUDGET = AlphaBudget(total=1e-4, n_checks=500)
 
 

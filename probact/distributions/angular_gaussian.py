@@ -3,8 +3,8 @@ r"""Angular (projected) Gaussian on S^(d-1): the direction of a Gaussian vector.
 Symbols: m (..., d) `loc`, s (..., d) > 0 `scale` of the Gaussian a ~ N(m, diag(s^2)); x = a/|a|.
 With u = x/s, y = u/|u| and c = <y, m/s> (Mardia 1972; Wang & Gelfand 2013, eq. 4),
 
-    log p(x) = log J(c) - |m/s|^2 / 2 - (d/2) log 2 pi - sum log s - d log |u|,
-    J(c) = int_0^inf r^(d-1) exp(-r^2/2 + r c) dr.
+    log p(x) = log J(c) - |m/s - c y|^2 / 2 - (d/2) log 2 pi - sum log s - d log |u|,
+    J(c) = int_0^inf r^(d-1) exp(-(r - c)^2 / 2) dr.
 
 log J is a trapezoid sum in log r around its peak, whose error falls exponentially: 1e-12 relative.
 A common factor of m and s changes nothing: fix one of them when fitting.
@@ -18,7 +18,8 @@ from pyro.distributions import TorchDistribution
 from torch import Generator, Size, Tensor
 from torch.distributions import constraints
 
-from probact.distributions.sphere_parameters import first_index, unit_vector
+from probact.distributions.sphere_parameters import as_generator, first_index, unit_vector
+from probact.special import widen
 
 __all__ = ["AngularGaussian"]
 
@@ -93,28 +94,46 @@ class AngularGaussian(TorchDistribution):
         unit: Tensor = gaussian / torch.linalg.vector_norm(gaussian, dim=-1, keepdim=True)
         return unit
 
+    def sample(
+        self,
+        sample_shape: Any = (),
+        *,
+        generator: Generator | None = None,
+        seed: int | None = None,
+    ) -> Tensor:
+        """Draws (*sample_shape, *batch_shape, d) without gradients, from a generator or a seed."""
+        stream = as_generator(generator, seed, self.loc.device)
+        with torch.no_grad():
+            return self.rsample(sample_shape, generator=stream)
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats of unit vectors (..., d), with respect to surface measure."""
         if self._validate_args:
             self._validate_sample(value)
         u = value / self.scale
         length = torch.linalg.vector_norm(u, dim=-1)
+        y = u / length.unsqueeze(-1)
         standard = self.loc / self.scale
-        c = (u * standard).sum(-1) / length
+        c = (y * standard).sum(-1)
+        across = standard - c.unsqueeze(-1) * y  # |across|^2 = |m/s|^2 - c^2 would cancel
         constant = 0.5 * self.dim * math.log(2.0 * math.pi) + self.scale.log().sum(-1)
-        radial = _log_radial_integral(c, self.dim) - self.dim * length.log()
-        log_density: Tensor = radial - 0.5 * standard.square().sum(-1) - constant
+        radial = _log_radial_integral(widen(c), self.dim).to(c.dtype) - self.dim * length.log()
+        log_density: Tensor = radial - 0.5 * across.square().sum(-1) - constant
         return log_density
 
 
 def _log_radial_integral(c: Tensor, dim: int) -> Tensor:
-    """log J(c), shape of c, as an integral over l = log r of exp(d l - r^2/2 + c r).
+    """log J(c), shape of c, as an integral over l = log r of exp(d l - (r - c)^2 / 2).
 
     The exponent's peak solves r^2 = c r + d; its curvature there is -(r^2 + d).
     """
     with torch.no_grad():
-        root = torch.sqrt(c * c + 4.0 * dim)
-        peak = torch.where(c > 0, 0.5 * (c + root), 2.0 * dim / (root - c))
+        root = torch.hypot(c, torch.full_like(c, 2.0 * math.sqrt(dim)))
+        above, below = 0.5 * (c.abs() + root), 2.0 * dim / (root + c.abs())
+        peak, shift = (
+            torch.where(c > 0, above, below),
+            torch.where(c > 0, below, above),
+        )  # r, r - c
         width = torch.rsqrt(peak * peak + dim)
     # in peak widths: exp(-2 pi^2 / step^2) for the Gaussian core, and a step in l below 0.14 since
     # exp(-r^2/2) grows off the strip |Im l| < pi/4
@@ -123,8 +142,9 @@ def _log_radial_integral(c: Tensor, dim: int) -> Tensor:
     reach = max((_DROP - 0.5 * r * r) / dim * math.sqrt(r * r + dim) for r in range(9))
     left = math.ceil((reach + 9.0) / step)
     offsets = step * torch.arange(-left, math.ceil(10.0 / step), dtype=c.dtype, device=c.device)
-    log_r = peak.log().unsqueeze(-1) + width.unsqueeze(-1) * offsets
-    r = log_r.exp()
-    exponent = dim * log_r - 0.5 * r * r + c.unsqueeze(-1) * r
-    total: Tensor = exponent.logsumexp(-1) + (width * step).log()
+    log_ratio = width.unsqueeze(-1) * offsets
+    gap = shift.unsqueeze(-1) + peak.unsqueeze(-1) * torch.expm1(log_ratio)
+    gap = gap - (c - c.detach()).unsqueeze(-1)  # r - c; the last term is zero and has its slope
+    exponent = dim * log_ratio - 0.5 * gap * gap
+    total: Tensor = exponent.logsumexp(-1) + dim * peak.log() + (width * step).log()
     return total

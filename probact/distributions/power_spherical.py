@@ -12,10 +12,13 @@ from pyro.distributions import TorchDistribution
 from torch import Generator, Size, Tensor
 from torch.distributions import constraints
 
-from probact.distributions.sphere_parameters import as_sphere_parameters, unit_vector
+from probact.distributions.sphere_parameters import as_generator, as_sphere_parameters, unit_vector
 from probact.distributions.sphere_sampling import lift_to_sphere
+from probact.special import widen
 
 __all__ = ["PowerSpherical"]
+
+_STIRLING = 1e3  # from here on the series is exact and differences of log Gamma cancel
 
 
 class PowerSpherical(TorchDistribution):
@@ -61,8 +64,15 @@ class PowerSpherical(TorchDistribution):
     def infer_shapes(cls, loc: Any, concentration: Any) -> tuple[Size, Size]:
         return torch.broadcast_shapes(loc[:-1], concentration), Size(loc[-1:])
 
-    def sample(self, sample_shape: Any = (), *, generator: Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        sample_shape: Any = (),
+        *,
+        generator: Generator | None = None,
+        seed: int | None = None,
+    ) -> Tensor:
         """Draws (*sample_shape, *batch_shape, d): (1 - <mu, x>)/2 is Beta(b, a)."""
+        generator = as_generator(generator, seed, self.loc.device)
         shape = Size(sample_shape) + self._batch_shape
         with torch.no_grad():
             b = torch.full(shape, 0.5 * (self.dim - 1.0)).to(self.concentration.device).double()
@@ -79,15 +89,15 @@ class PowerSpherical(TorchDistribution):
         quarter_chord = 0.25 * (value - self.loc).square().sum(-1)  # (1 - t) / 2
         # at kappa = 0 the law is uniform, also at the antipode: xlog1py(0, -1) = 0
         power = torch.special.xlog1py(self.concentration, -quarter_chord.clamp_max(1.0))
-        log_density: Tensor = power + self.concentration * math.log(2.0) - self._log_normalizer
+        log_density: Tensor = power + self._log_peak
         return log_density
 
     @property
-    def _log_normalizer(self) -> Tensor:
+    def _log_peak(self) -> Tensor:
+        """Log density at mu: log Gamma(a+b) - log Gamma(a) - b log 4 pi."""
         b = 0.5 * (self.dim - 1.0)
-        a = self.concentration + b
-        gammas = torch.lgamma(a) - torch.lgamma(a + b)
-        return (a + b) * math.log(2.0) + b * math.log(math.pi) + gammas
+        rise, _ = _gamma_rise(widen(self.concentration) + b, b)
+        return (rise - b * math.log(4.0 * math.pi)).to(self.concentration.dtype)
 
     @property
     def mean(self) -> Tensor:
@@ -98,6 +108,20 @@ class PowerSpherical(TorchDistribution):
     def entropy(self) -> Tensor:
         """Differential entropy in nats, batch_shape (De Cao & Aziz 2020, eq. 12)."""
         b = 0.5 * (self.dim - 1.0)
-        a = self.concentration + b
-        expected = math.log(2.0) + torch.digamma(a) - torch.digamma(a + b)
-        return (self._log_normalizer - self.concentration * expected).expand(self._batch_shape)
+        kappa = widen(self.concentration)
+        rise, slope = _gamma_rise(kappa + b, b)
+        entropy = b * math.log(4.0 * math.pi) - rise + kappa * slope
+        return entropy.to(self.concentration.dtype).expand(self._batch_shape)
+
+
+def _gamma_rise(a: Tensor, b: float) -> tuple[Tensor, Tensor]:
+    """log Gamma(a+b) - log Gamma(a) and its slope in a; DLMF 5.11 at large a."""
+    end, large = a + b, a.clamp_min(_STIRLING)
+    top, log_ratio = large + b, torch.log1p(b / large)
+    rise = (large - 0.5) * log_ratio + b * (top.log() - 1.0)
+    rise = rise + (1.0 / top - 1.0 / large) / 12.0 - (top**-3 - large**-3) / 360.0
+    slope = log_ratio - 0.5 * (1.0 / top - 1.0 / large) - (top**-2 - large**-2) / 12.0
+    return (
+        torch.where(a < _STIRLING, torch.lgamma(end) - torch.lgamma(a), rise),
+        torch.where(a < _STIRLING, torch.digamma(end) - torch.digamma(a), slope),
+    )

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from pyro.distributions import transforms
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.distributions import Distribution, constraints, transform_to
 
-__all__ = ["as_real_tensor", "as_sphere_parameters", "first_index", "unit_vector"]
+__all__ = ["as_generator", "as_real_tensor", "as_sphere_parameters", "first_index", "unit_vector"]
 
 
 class _UnitVector(constraints.Constraint):
@@ -62,8 +62,23 @@ def as_sphere_parameters(
             f"batch shape {tuple(loc.shape[:-1])} of loc"
         ) from None
     if Distribution._validate_args if validate is None else validate:
-        _check_values(loc, concentration)
+        _check_values(loc.detach(), concentration.detach())
     return loc, concentration
+
+
+def as_generator(
+    generator: Generator | None, seed: int | None, device: torch.device
+) -> Generator | None:
+    """The given generator, or a fresh one from the seed; None is torch's own stream.
+
+    Raises:
+        ValueError: both are given.
+    """
+    if seed is None:
+        return generator
+    if generator is not None:
+        raise ValueError("give a generator or a seed, not both")
+    return Generator(device).manual_seed(seed)
 
 
 def first_index(wrong: Tensor) -> tuple[int, ...]:
@@ -77,7 +92,7 @@ def _check_values(loc: Tensor, concentration: Tensor) -> None:
         at = first_index(wrong)
         norm = torch.linalg.vector_norm(loc[at]).item()
         raise ValueError(f"loc must be unit vectors, got one of norm {norm!r} at index {at}")
-    wrong = ~(torch.isfinite(concentration) & (concentration >= 0))
+    wrong = ~((concentration >= 0) & (concentration < torch.inf))
     if wrong.any():
         at = first_index(wrong)
         got = concentration[at].item()

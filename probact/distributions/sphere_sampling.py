@@ -30,34 +30,35 @@ def polar_plan(kappa: Tensor, dim: int) -> PolarPlan:
     """Proposal for v at (kappa, dim >= 4).
 
     With phi''' = 0 at the mode, P solves alpha P^2 - beta P + 3 = 0 and
-    kappa = (1+q) (a - 1/P - (a-1) q) / (2q); q comes from Newton steps in log q.
+    kappa = (1+q) (a - 1/P - (a-1) q) / (2q); q comes from Newton steps in log q. alpha and beta
+    are in `_power`; their slopes, 6 (a-1) q (1+q) and 6 (a-1) q, give that of P.
     """
     a = 0.5 * (dim - 1.0)
     root = torch.hypot(kappa, torch.full_like(kappa, a))
     one_minus_t = (a + a * (a / (root + kappa))) / (a + root)  # at the mode of t
     log_q = (one_minus_t / (2.0 - one_minus_t)).log()
-    for _ in range(5 if dim < 8 else 4):
+    for _ in range(4 if dim < 10 else 3 if dim < 512 else 2):  # q to 1e-11 or better
         q = log_q.exp()
-        alpha, beta, disc, power = _power(q, a)
-        d_beta = 6.0 * (a - 1.0) * q
-        d_alpha = d_beta * (1.0 + q)
-        d_power = (d_beta + (beta * d_beta - 6.0 * d_alpha) / disc) / (2.0 * alpha)
-        d_power = d_power - power * d_alpha / alpha
+        power, disc = _power(q, a)
+        more = 1.0 + q
+        d_power = 6.0 * (a - 1.0) * q * power * (1.0 - more * power) / disc
         inner = a - 1.0 / power - (a - 1.0) * q
-        miss = (1.0 + q) * inner - 2.0 * q * kappa
-        slope = inner + (1.0 + q) * (d_power / (power * power) - (a - 1.0)) - 2.0 * kappa
+        miss = more * inner - 2.0 * kappa * q
+        slope = inner + more * (d_power / (power * power) - (a - 1.0)) - 2.0 * kappa
         log_q = (log_q - (miss / (q * slope)).clamp(-1.0, 1.0)).clamp_max(0.0)
     q = log_q.exp()
-    power = _power(q, a)[-1]
+    power = _power(q, a)[0]
     curvature = power * (power * a - 1.0) + (a - 1.0) * (power * q) ** 2
     return PolarPlan(q, power, 2.0 * q / (1.0 + q), torch.rsqrt(curvature))
 
 
-def _power(q: Tensor, a: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    alpha = a + (a - 1.0) * q * q * (3.0 + 2.0 * q)
-    beta = 3.0 * a + 1.0 + 3.0 * (a - 1.0) * q * q
+def _power(q: Tensor, a: float) -> tuple[Tensor, Tensor]:
+    """The larger root P of alpha P^2 - beta P + 3 = 0, and the root of its discriminant."""
+    square = (a - 1.0) * q * q
+    alpha = a + square * (3.0 + 2.0 * q)
+    beta = 3.0 * a + 1.0 + 3.0 * square
     disc = torch.sqrt(beta * beta - 12.0 * alpha)
-    return alpha, beta, disc, (beta + disc) / (2.0 * alpha)
+    return (beta + disc) / (2.0 * alpha), disc
 
 
 def sample_polar(
@@ -147,28 +148,29 @@ def lift_to_sphere(
 ) -> Tensor:
     """x = (1-v) mu + sqrt(v (2-v)) xi, (*shape, d), with xi uniform on the unit tangents at mu.
 
-    A Householder reflection takes e_1 to -+mu; its vector u = mu + sgn(mu_1) e_1 has
-    |u|^2 = 2 (1 + |mu_1|) >= 2, so nothing is ever divided by a small number.
+    With z orthogonal to e_1, the Householder reflection along u = mu + sgn(mu_1) e_1 gives
+    xi = z - <z, mu> u / (1 + |mu_1|): nothing is ever divided by a small number.
     """
     dim, count = mu.shape[-1], math.prod(shape)
-    t = (1.0 - v).to(mu.dtype).reshape(count, 1)
+    cos = (1.0 - v).to(mu.dtype).reshape(count, 1)
     sine = torch.sqrt(v * (2.0 - v)).to(mu.dtype).reshape(count, 1)
     shared = mu.numel() == dim
     mu = mu.reshape(1, dim) if shared else mu.expand(*shape, dim).reshape(count, dim)
+    first = mu[:, :1]
+    share = 1.0 / (1.0 + first.abs())
+    sign = torch.where(first >= 0, 1.0, -1.0).to(mu.dtype)
     out = torch.empty(count, dim, dtype=mu.dtype, device=mu.device)
     rows = count if mu.device.type != "cpu" else max(1, (1 << 16) // dim)  # blocks stay in cache
     for start in range(0, count, max(rows, 1)):
         block = slice(start, min(count, start + rows))
-        z = out[block]
+        z, at = out[block], slice(None) if shared else block
         _fill_tangents(z, generator)
         z.mul_(sine[block] / torch.linalg.vector_norm(z, dim=-1, keepdim=True))
-        m, cos = (mu if shared else mu[block]), t[block]
-        first = m[:, :1]
-        sign = torch.where(first >= 0, 1.0, -1.0).to(mu.dtype)
+        m = mu[at]
         along = z @ m.T if shared else torch.linalg.vecdot(z, m).unsqueeze(-1)
-        f = (along - sign * cos * first - cos) / (1.0 + first.abs())
-        z.addcmul_(f, m, value=-1.0)
-        z[:, :1] -= sign * (cos + f)
+        along *= share[at]
+        z.addcmul_(cos[block] - along, m)
+        z[:, :1].addcmul_(along, sign[at], value=-1.0)
     return out.reshape(*shape, dim)
 
 

@@ -9,10 +9,11 @@ from typing import Any, Self
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Generator, Size, Tensor
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 
 from probact.distributions.sphere_parameters import (
+    as_generator,
     as_real_tensor,
     as_sphere_parameters,
     first_index,
@@ -63,7 +64,9 @@ class VonMisesFisher(TorchDistribution):
         loc, concentration = as_sphere_parameters(loc, concentration, validate_args)
         batch_shape = torch.broadcast_shapes(loc.shape[:-1], concentration.shape)
         self.loc, self.concentration = loc, concentration  # unexpanded: a shared kappa stays one
-        super().__init__(batch_shape, loc.shape[-1:], validate_args=validate_args)
+        super().__init__(batch_shape, loc.shape[-1:], validate_args=False)  # checked above
+        default = Distribution._validate_args
+        self._validate_args = default if validate_args is None else validate_args
 
     @classmethod
     def mle(cls, x: Any, weights: Any = None) -> Self:
@@ -130,12 +133,9 @@ class VonMisesFisher(TorchDistribution):
         seed: int | None = None,
     ) -> Tensor:
         """Draws (*sample_shape, *batch_shape, d) without gradients, from a generator or a seed."""
-        if seed is not None:
-            if generator is not None:
-                raise ValueError("give a generator or a seed, not both")
-            generator = Generator(self.loc.device).manual_seed(seed)
+        stream = as_generator(generator, seed, self.loc.device)
         with torch.no_grad():
-            return self.rsample(sample_shape, generator=generator)
+            return self.rsample(sample_shape, generator=stream)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats of unit vectors (..., d), with respect to surface measure.

@@ -5,9 +5,10 @@ p_T(y | i) = E softmax(W x + b)_y over x ~ vMF(mu_i, kappa_i) (Seo et al. 2021, 
 
 Three devices make it cheap and exact in law. Draws of all classes share one noise matrix Z: with
 W Z computed once, the logits W x of every class follow from W mu_i and Z mu_i in O(C) a draw
-instead of O(C D). Draws come in pairs, x = t mu + s xi and t mu - s xi. And E t = A_D(kappa) is
-known, so the part of the estimate that is linear in t is regressed out. Rows of different classes
-are correlated through Z; each row is an unbiased estimate up to the O(1/n) of that regression.
+instead of O(C D). Draws come in pairs, x = t mu + s xi and t mu - s xi. And the mean of v = 1 - t
+is known, so the part of the estimate that is linear in v is regressed out. Rows of different
+classes are correlated through Z; each row is an unbiased estimate up to the O(1/n) of that
+regression.
 """
 
 import math
@@ -17,11 +18,13 @@ import torch
 from torch import Generator, Tensor
 
 from probact.distributions.sphere_sampling import polar_plan, sample_polar
-from probact.special import bessel_ratio
+from probact.models.unit_data import check_count
+from probact.special import bessel_deficit
 
 __all__ = ["ClassRelations", "estimate_class_relations"]
 
-_BLOCK = 1 << 18  # logits held at once
+_BLOCK = 1 << 18  # logits, or numbers of Z, held at once
+_LARGEST = 0.01  # of the range of floats: room for the noise's length over sqrt(D)
 _SMALL_DIM = 16  # below it |Z|^2 - <Z, mu>^2 cancels in float32
 
 
@@ -34,48 +37,52 @@ class ClassRelations(NamedTuple):
 
 def estimate_class_relations(
     weight: Tensor,
+    directions: Tensor,
     bias: Tensor | None,
     concentration: Tensor,
     num_samples: int,
     generator: Generator,
 ) -> ClassRelations:
-    """Monte Carlo p_T (C, C) for weight (C, D), bias (C,) or None and concentration () or (C,).
+    """Monte Carlo p_T (C, C) for weight and its directions (C, D), bias (C,), kappa () or (C,).
 
-    Uses num_samples draws a class (rounded up to pairs); memory O(D^2 + C^2 + block).
+    Uses num_samples draws a class (rounded up to pairs); memory O(C D + C^2 + block). Errors count
+    sampling alone: for a float32 weight its rounding, 1e-7 of a probability, comes on top.
 
     Raises:
-        ValueError: num_samples < 4 (no standard error).
+        ValueError: num_samples is no integer of at least 4 (below there is no standard error), or
+            a weight so large that logits overflow.
     """
-    if num_samples < 4:
-        raise ValueError(f"num_samples must be at least 4, got {num_samples}")
+    check_count(num_samples, "num_samples", smallest=4)
     dtype = torch.float64 if weight.shape[1] < _SMALL_DIM else weight.dtype
-    w = weight.to(dtype)
-    norm = torch.linalg.vector_norm(w, dim=1)
-    w_mu = (w @ w.T) / norm  # (C, C): column i is W mu_i
+    num_classes, dim = weight.shape
+    norm = (weight * directions).sum(1)
+    if not norm.max() * math.sqrt(dim) < _LARGEST * torch.finfo(dtype).max:
+        raise ValueError(f"weight has a row of norm {float(norm.max()):.3g}: its logits overflow")
+    w, norm = weight.to(dtype), norm.to(dtype)
+    w_mu = w @ directions.to(dtype).T  # (C, C): column i is W mu_i
     offset = torch.zeros_like(norm) if bias is None else bias.to(dtype)
-    num_classes, dim = w.shape
-    pairs, rows = (num_samples + 1) // 2, max(1, _BLOCK // num_classes)
-    kappa = concentration.double().expand(num_classes)
-    shared = concentration.ndim == 0
-    plan = polar_plan(concentration.double(), dim) if dim > 3 else None
+    pairs, rows = (num_samples + 1) // 2, max(1, _BLOCK // max(num_classes, dim))
+    kappa = concentration.double()
+    mean_v = bessel_deficit(kappa, dim)
+    plan = polar_plan(kappa, dim) if dim > 3 else None
     sums = _Sums.zeros(num_classes, weight.device)
     for start in range(0, pairs, rows):
         count = min(rows, pairs - start)
-        shape = (count, 1) if shared else (count, num_classes)
-        v = sample_polar(concentration.double(), dim, shape, plan, generator)
+        shape = (count, num_classes if kappa.ndim else 1)
+        v = sample_polar(kappa, dim, shape, plan, generator).expand(count, num_classes)
         z = torch.randn(count, dim, dtype=dtype, device=w.device, generator=generator)
-        _add_block(sums, w_mu, norm, offset, z, z @ w.T, v.expand(count, num_classes))
-    return _regress(sums, pairs, bessel_ratio(kappa, dim), weight.dtype)
+        _add_block(sums, w_mu, norm, offset, z, z @ w.T, v, v - mean_v)
+    return _regress(sums, pairs, weight.dtype)
 
 
 class _Sums(NamedTuple):
-    """Over pairs, per class i and label y: h the pair's mean softmax, t its cosine."""
+    """Over pairs, per class i and label y: h the pair's mean softmax, e = v - E v."""
 
     h: Tensor  # (C, C)
     hh: Tensor
-    ht: Tensor
-    t: Tensor  # (C,)
-    tt: Tensor
+    he: Tensor
+    e: Tensor  # (C,)
+    ee: Tensor
 
     @classmethod
     def zeros(cls, num_classes: int, device: torch.device) -> "_Sums":
@@ -85,32 +92,41 @@ class _Sums(NamedTuple):
 
 
 def _add_block(
-    sums: _Sums, w_mu: Tensor, norm: Tensor, offset: Tensor, z: Tensor, wz: Tensor, v: Tensor
+    sums: _Sums,
+    w_mu: Tensor,
+    norm: Tensor,
+    offset: Tensor,
+    z: Tensor,
+    wz: Tensor,
+    v: Tensor,
+    e: Tensor,
 ) -> None:
-    """Add the pairs of noise z (n, D), with wz = Z W^T (n, C) and v = 1 - t (n, C)."""
-    squared = z.square().sum(1)
+    """Add the pairs of noise z (n, D), with wz = Z W^T, v = 1 - t and e = v - E v, all (n, C)."""
+    squared, eps = z.square().sum(1), torch.finfo(z.dtype).eps
     for i in range(norm.numel()):
         along = wz[:, i] / norm[i]  # <z, mu_i>
+        # |z - <z, mu_i> mu_i|^2: where z is along mu_i, rounding may leave zero or less
+        across = torch.maximum(squared - along * along, eps * squared)
         t = (1.0 - v[:, i]).to(z.dtype)
-        sine = (v[:, i] * (2.0 - v[:, i])).sqrt().to(z.dtype)
-        scale = sine * torch.rsqrt(squared - along * along)  # s / |z - <z, mu_i> mu_i|
+        scale = (v[:, i] * (2.0 - v[:, i])).sqrt().to(z.dtype) * across.rsqrt()
         centre = torch.outer(t, w_mu[:, i]).add_(offset)
         swing = torch.outer(-scale * along, w_mu[:, i]).addcmul_(wz, scale.unsqueeze(1))
         h = torch.softmax(centre + swing, 1).add_(torch.softmax(centre.sub_(swing), 1)).mul_(0.5)
         sums.h[i] += h.sum(0)
-        sums.ht[i] += t @ h
+        sums.he[i] += e[:, i].to(h.dtype) @ h
         sums.hh[i] += h.square_().sum(0)
-    cosines = 1.0 - v
-    sums.t.add_(cosines.sum(0))
-    sums.tt.add_(cosines.square().sum(0))
+    sums.e.add_(e.sum(0))
+    sums.ee.add_(e.square().sum(0))
 
 
-def _regress(sums: _Sums, pairs: int, mean_cosine: Tensor, dtype: torch.dtype) -> ClassRelations:
-    """Means corrected for t's known expectation, and their standard errors."""
-    h, t = sums.h / pairs, (sums.t / pairs).unsqueeze(1)
-    var_t = sums.tt.unsqueeze(1) / pairs - t * t
-    slope = (sums.ht / pairs - h * t) / var_t.clamp_min(torch.finfo(torch.float64).tiny)
-    probs = h - slope * (t - mean_cosine.unsqueeze(1))
-    variance = (sums.hh / pairs - h * h - slope * slope * var_t).clamp_min(0.0)
+def _regress(sums: _Sums, pairs: int, dtype: torch.dtype) -> ClassRelations:
+    """Means corrected for e's known mean of zero, and their standard errors."""
+    h, e = sums.h / pairs, (sums.e / pairs).unsqueeze(1)
+    var_e = sums.ee.unsqueeze(1) / pairs - e * e
+    slope = (sums.he / pairs - h * e) / var_e.clamp_min(torch.finfo(torch.float64).tiny)
+    # of few draws the correction may leave the simplex: such a row keeps its plain mean
+    slope = slope * (h >= slope * e).all(1, keepdim=True)
+    probs = h - slope * e
+    variance = (sums.hh / pairs - h * h - slope * slope * var_e).clamp_min(0.0)
     error = variance.sqrt() / math.sqrt(max(pairs - 2, 1))
     return ClassRelations(probs.to(dtype), error.to(dtype))

@@ -12,16 +12,18 @@ mu_i | kappa_i, a ~ vMF(S_i / |S_i|, kappa_i |S_i|); K is `special.log_sphere_mg
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import pyro
 import torch
 from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule
+from pyro.ops.indexing import Vindex
 from torch import Generator, Tensor
 from torch.distributions import Distribution
 
 from probact.distributions import SphereUniform, VonMisesFisher
-from probact.models.unit_data import check_labels, check_unit_rows
+from probact.models.unit_data import check_count, check_labelled, check_prior, check_unit_rows
 from probact.special import log_sphere_mgf
 
 __all__ = ["DirectionalModel"]
@@ -34,7 +36,7 @@ class DirectionalModel(PyroModule):
 
     Args:
         family: a law with arguments (loc, concentration), such as `PowerSpherical`.
-        prior: of kappa, univariate with batch shape () for one kappa, or (C,).
+        prior: of kappa, univariate with batch shape () for one kappa, or (C,); it may be bounded.
         directions: mu (C, D) unit vectors, or None for free ones.
         num_classes, dim: C and D.
 
@@ -54,10 +56,15 @@ class DirectionalModel(PyroModule):
         directions: Tensor | None = None,
     ) -> None:
         super().__init__()
-        if tuple(prior.batch_shape) not in ((), (num_classes,)):
-            raise ValueError(f"prior must have batch shape () or ({num_classes},)")
+        check_count(num_classes, "num_classes")
+        check_count(dim, "dim", smallest=2)
+        check_prior(prior, "prior", num_classes)
         if directions is not None:
             check_unit_rows(directions, "directions", dim)
+            if len(directions) != num_classes:
+                raise ValueError(
+                    f"directions must be one per class: {len(directions)} for {num_classes}"
+                )
         self.family, self.prior = family, prior
         self.num_classes, self.dim = num_classes, dim
         self.register_buffer("directions", directions)
@@ -75,12 +82,13 @@ class DirectionalModel(PyroModule):
     def forward(self, activations: Tensor, labels: Tensor) -> Tensor:
         """kappa ~ prior; mu_i uniform where free; activation ~ family(mu_label, kappa_label)."""
         if Distribution._validate_args:
-            check_unit_rows(activations, "activations", self.dim)
-            check_labels(labels, self.num_classes, len(activations))
+            check_labelled(activations, labels, self.dim, self.num_classes)
         classes = pyro.plate("class", self.num_classes)
         kappa, mu = self._concentration(classes), self._directions(classes)
         with pyro.plate("data", len(activations)):
-            law = self.family(mu[labels], kappa[labels] if kappa.ndim else kappa)
+            if self.prior.batch_shape:  # axes of draws or particles may stand on the left
+                kappa = Vindex(kappa.unsqueeze(-2))[..., labels]
+            law = self.family(Vindex(mu.unsqueeze(-3))[..., labels, :], kappa)
             activation: Tensor = pyro.sample("activation", law, obs=activations)
         return activation
 
@@ -109,12 +117,14 @@ class DirectionalModel(PyroModule):
 
         Raises:
             ValueError: free directions of another family than von Mises-Fisher, an empty class,
-                activations that are not unit vectors, labels out of range.
+                activations that are not unit vectors, labels out of range, a prior that leaves no
+                density on the grid.
         """
+        check_count(draws, "draws")
+        check_count(seed, "seed", smallest=0)
         if self.directions is None and self.family is not VonMisesFisher:
             raise ValueError("with free directions only the von Mises-Fisher law is exact")
-        check_unit_rows(activations, "activations", self.dim)
-        check_labels(labels, self.num_classes, len(activations))
+        check_labelled(activations, labels, self.dim, self.num_classes)
         count = torch.bincount(labels, minlength=self.num_classes)
         if (count == 0).any():
             raise ValueError(f"class {int((count == 0).nonzero()[0])} has no activation")
@@ -134,14 +144,15 @@ class DirectionalModel(PyroModule):
                 evidence = count * self._log_peak(kappa) + kappa * statistic
             if not self.prior.batch_shape:
                 evidence = evidence.sum(1, keepdim=True)
-            prior: Tensor = self.prior.log_prob(kappa)
-            return prior + log_kappa + evidence
+            return _log_density(self.prior, kappa) + log_kappa + evidence
 
         columns = self.num_classes if self.prior.batch_shape else 1
         kappa = _invert_on_grid(log_posterior, columns, draws, generator)
         sites = {"concentration": kappa if self.prior.batch_shape else kappa[:, 0]}
         if self.directions is None:
-            law = VonMisesFisher(total / length.unsqueeze(1), kappa * length)
+            mean = total / length.clamp_min(torch.finfo(torch.float64).tiny).unsqueeze(1)
+            mean[length == 0, 0] = 1.0  # the activations cancel: every direction fits
+            law = VonMisesFisher(mean, kappa * length)
             sites["direction"] = law.sample(generator=generator)
         return sites
 
@@ -160,6 +171,17 @@ class DirectionalModel(PyroModule):
         return torch.bincount(labels, s, self.num_classes)
 
 
+def _log_density(prior: Distribution, kappa: Tensor) -> Tensor:
+    """log p(kappa), shape of kappa (G, columns); -inf off the support, where log_prob may raise."""
+    constraint: Any = prior.support
+    inside = constraint.check(kappa)
+    if not inside.any(0).all():
+        return torch.full_like(kappa, -torch.inf)
+    somewhere = kappa.gather(0, inside.int().argmax(0, keepdim=True))
+    log_prob: Tensor = prior.log_prob(torch.where(inside, kappa, somewhere))
+    return torch.where(inside, log_prob, -torch.inf)
+
+
 def _invert_on_grid(
     log_density: Callable[[Tensor], Tensor], columns: int, draws: int, generator: Generator
 ) -> Tensor:
@@ -167,6 +189,8 @@ def _invert_on_grid(
     device = generator.device
     coarse = torch.linspace(-20.0, 30.0, _GRID, dtype=torch.float64, device=device)
     density = log_density(coarse.unsqueeze(1).expand(-1, columns))
+    if not torch.isfinite(density.amax(0)).all():
+        raise ValueError("the posterior of kappa has no density between e^-20 and e^30")
     kept = density > density.amax(0) - 40.0
     first = (kept.int().argmax(0) - 1).clamp_min(0)
     last = (_GRID - kept.int().flip(0).argmax(0)).clamp_max(_GRID - 1)

@@ -1,12 +1,29 @@
-"""Border checks of labelled unit activations: a (N, D) on the sphere, y (N,) classes."""
+"""The border of models on the sphere: unit activations a (N, D), labels y (N,), priors, counts."""
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from probact.arrays import check_finite
 from probact.distributions.sphere_parameters import unit_vector
 
-__all__ = ["check_labels", "check_unit_rows"]
+__all__ = [
+    "check_count",
+    "check_labelled",
+    "check_labels",
+    "check_prior",
+    "check_unit_rows",
+]
+
+
+def check_count(value: int, name: str, smallest: int = 1) -> None:
+    """Refuse what is not an integer of at least `smallest`.
+
+    Raises:
+        ValueError: names the argument, and says what came.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
+        raise ValueError(f"{name} must be an integer of at least {smallest}, got {value!r}")
 
 
 def check_unit_rows(x: Tensor, name: str, dim: int) -> None:
@@ -32,15 +49,17 @@ def check_unit_rows(x: Tensor, name: str, dim: int) -> None:
 
 
 def check_labels(labels: Tensor, num_classes: int, rows: int | None) -> None:
-    """Refuse labels that are not integers (rows,) in 0 .. num_classes - 1.
+    """Refuse labels that are not int64 (rows,) in 0 .. num_classes - 1.
+
+    No other type will do: torch reads uint8 as a mask when it indexes.
 
     Raises:
-        ValueError: says the shape, or the first label out of range.
+        ValueError: says the type and shape, or the first label out of range.
     """
-    integer = isinstance(labels, Tensor) and not labels.is_floating_point()
-    if not integer or labels.dtype == torch.bool or labels.ndim != 1:
-        got = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else labels
-        raise ValueError(f"labels must be an integer tensor (N,), got {got}")
+    known = isinstance(labels, Tensor)
+    if not known or labels.dtype != torch.int64 or labels.ndim != 1:
+        got = f"{labels.dtype} {tuple(labels.shape)}" if known else repr(labels)
+        raise ValueError(f"labels must be an int64 tensor (N,), got {got}")
     if rows is not None and len(labels) != rows:
         raise ValueError(f"labels must be one per row: {len(labels)} labels for {rows} rows")
     wrong = (labels < 0) | (labels >= num_classes)
@@ -48,4 +67,27 @@ def check_labels(labels: Tensor, num_classes: int, rows: int | None) -> None:
         row = int(wrong.nonzero()[0])
         raise ValueError(
             f"labels must be in 0 .. {num_classes - 1}, got {int(labels[row])} at row {row}"
+        )
+
+
+def check_labelled(activations: Tensor, labels: Tensor, dim: int, num_classes: int) -> None:
+    """Refuse anything but unit activations (N, dim) with a label each in 0 .. num_classes - 1.
+
+    Raises:
+        ValueError: as `check_unit_rows` and `check_labels`.
+    """
+    check_unit_rows(activations, "activations", dim)
+    check_labels(labels, num_classes, len(activations))
+
+
+def check_prior(prior: Distribution, name: str, num_classes: int) -> None:
+    """Refuse a prior of concentrations that is neither () nor (num_classes,) of numbers.
+
+    Raises:
+        ValueError: names the argument, and says the shapes.
+    """
+    if prior.event_shape or tuple(prior.batch_shape) not in ((), (num_classes,)):
+        raise ValueError(
+            f"{name} must be univariate with batch shape () or ({num_classes},), got event shape "
+            f"{tuple(prior.event_shape)} and batch shape {tuple(prior.batch_shape)}"
         )

@@ -14,16 +14,25 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.nn import PyroModule
+from pyro.ops.indexing import Vindex
 from torch import Generator, Tensor
 from torch.distributions import Distribution
 
-from probact.arrays import as_matrix, as_tensor
+from probact.arrays import as_matrix, as_tensor, check_finite, polar_rows
 from probact.distributions import VonMisesFisher
 from probact.models.class_relations import ClassRelations, estimate_class_relations
-from probact.models.unit_data import check_labels, check_unit_rows
+from probact.models.unit_data import (
+    check_count,
+    check_labelled,
+    check_labels,
+    check_prior,
+    check_unit_rows,
+)
 from probact.special import inverse_bessel_ratio, log_mgf_gap, log_sphere_area
 
 __all__ = ["VMFClassifier"]
+
+_LARGEST_COSINE = 1.0 - 1e-12  # beyond, it is one up to rounding
 
 Concentration = float | Tensor | Literal["norm"] | Distribution
 
@@ -64,51 +73,51 @@ class VMFClassifier(PyroModule):
         super().__init__()
         weight = as_matrix(weight, "weight")
         weight = weight if weight.dtype == torch.float64 else weight.float()
-        norm = torch.linalg.vector_norm(weight.double(), dim=1)
         if weight.shape[1] < 2:
             raise ValueError(f"weight must be (C, D) with D >= 2, got {tuple(weight.shape)}")
-        if (norm == 0).any():
-            row = int((norm == 0).nonzero()[0])
-            raise ValueError(f"weight has no direction in row {row}: it is zero")
+        directions, norm = polar_rows(weight.double(), "weight")
         self.num_classes, self.dim = weight.shape
         self.register_buffer("weight", weight)
-        self.register_buffer("directions", weight.double() / norm.unsqueeze(1))
-        self.register_buffer("bias", self._vector(bias, "bias", None))
-        uniform = torch.full((self.num_classes,), 1.0 / self.num_classes)
-        self.register_buffer("class_probs", self._vector(class_probs, "class_probs", uniform))
+        self.register_buffer("directions", directions)
+        self.register_buffer("bias", None if bias is None else self._vector(bias, "bias"))
+        self.register_buffer("class_probs", self._class_probs(class_probs))
         self._set_concentration(concentration, norm)
-        names = class_names or [str(i) for i in range(self.num_classes)]
-        if len(names) != self.num_classes:
-            raise ValueError(f"class_names has {len(names)} names for {self.num_classes} classes")
+        names = [str(i) for i in range(self.num_classes)] if class_names is None else class_names
+        if isinstance(names, str) or len(names) != self.num_classes:
+            raise ValueError(f"class_names must be {self.num_classes} names, got {names!r}")
         self.coords = {"class": list(names)}
 
-    def _vector(self, value: Any, name: str, default: Tensor | None) -> Tensor | None:
-        if value is None:
-            return default
-        vector = as_tensor(value, name).to(self.weight)
+    def _vector(self, value: Any, name: str) -> Tensor:
+        vector = as_tensor(value, name).to(self.weight.device, torch.float64, copy=True)
         if vector.shape != (self.num_classes,):
             got = tuple(vector.shape)
             raise ValueError(f"{name} must be ({self.num_classes},), one per class, got {got}")
+        check_finite(vector, name)
         return vector
 
+    def _class_probs(self, value: Any) -> Tensor:
+        if value is None:
+            return self.directions.new_full((self.num_classes,), 1.0 / self.num_classes)
+        probs = self._vector(value, "class_probs")
+        if (probs < 0).any() or abs(float(probs.sum()) - 1.0) > 1e-6:
+            raise ValueError(f"class_probs must be >= 0 and sum to one, got {probs.tolist()}")
+        return probs / probs.sum()
+
     def _set_concentration(self, concentration: Concentration, norm: Tensor) -> None:
-        self.prior = concentration if isinstance(concentration, Distribution) else None
+        self.prior, fixed = None, None
         if isinstance(concentration, Distribution):
-            shape, fixed = concentration.batch_shape, None
-            if concentration.event_shape:
-                raise ValueError("the concentration's prior must be univariate")
+            check_prior(concentration, "concentration", self.num_classes)
+            self.prior, shape = concentration, concentration.batch_shape
         else:
             if isinstance(concentration, str) and concentration != "norm":
-                raise ValueError(
-                    f'concentration must be a number, a prior or "norm", got {concentration!r}'
-                )
+                raise ValueError(f'concentration must be numbers or "norm", got {concentration!r}')
             value = norm if isinstance(concentration, str) else concentration
-            fixed = VonMisesFisher(self.directions, value).concentration.double()
+            fixed = VonMisesFisher(self.directions, value).concentration.detach().double()
             shape = fixed.shape
-        if tuple(shape) not in ((), (self.num_classes,)):
-            raise ValueError(
-                f"concentration must have shape () or ({self.num_classes},), got {tuple(shape)}"
-            )
+            if tuple(shape) not in ((), (self.num_classes,)):
+                raise ValueError(
+                    f"concentration must be () or ({self.num_classes},), got {tuple(shape)}"
+                )
         self.per_class = len(shape) == 1
         self.register_buffer("fixed_concentration", fixed)
 
@@ -119,13 +128,17 @@ class VMFClassifier(PyroModule):
 
         activations (N, D) are unit vectors, labels (N,) integers; N = 1 where both are None.
         """
-        if Distribution._validate_args:
-            self._check(activations, labels)
+        given = [len(x) for x in (activations, labels) if x is not None]
+        if Distribution._validate_args and activations is not None:
+            check_unit_rows(activations, "activations", self.dim)
+        if Distribution._validate_args and labels is not None:
+            check_labels(labels, self.num_classes, given[0])
         kappa = self._concentration_site()
-        data = next((x for x in (activations, labels) if x is not None), None)
-        with pyro.plate("data", 1 if data is None else len(data)):
+        with pyro.plate("data", given[0] if given else 1):
             label = pyro.sample("label", dist.Categorical(self.class_probs), obs=labels)
-            law = VonMisesFisher(self.directions[label], kappa[label] if self.per_class else kappa)
+            if self.per_class:  # axes of draws or particles may stand on the left of both
+                kappa = Vindex(kappa.unsqueeze(-2))[..., label]
+            law = VonMisesFisher(self.directions[label], kappa)
             activation: Tensor = pyro.sample("activation", law, obs=activations)
         return activation
 
@@ -139,13 +152,6 @@ class VMFClassifier(PyroModule):
         with pyro.plate("class", self.num_classes):
             kappa = pyro.sample("concentration", self.prior)
         return kappa
-
-    def _check(self, activations: Tensor | None, labels: Tensor | None) -> None:
-        if activations is not None:
-            check_unit_rows(activations, "activations", self.dim)
-        if labels is not None:
-            rows = None if activations is None else len(activations)
-            check_labels(labels, self.num_classes, rows)
 
     # --------------------------------------------------------------- readings
 
@@ -161,11 +167,14 @@ class VMFClassifier(PyroModule):
     ) -> "VMFClassifier":
         """Maximum-likelihood kappa given the directions: A_D(kappa) = mean cosine to the own row.
 
-        A mean cosine <= 0 gives kappa = 0, the best of the allowed values. Classes without points
-        raise ValueError when `shared` is False.
+        A mean cosine <= 0 gives kappa = 0, the best of the allowed values.
+
+        Raises:
+            ValueError: with a kappa per class, a class without activations; all activations equal
+                to their directions, so that the likelihood grows without bound in kappa.
         """
         model = cls(weight, 0.0, **options)
-        model._check(activations, labels)
+        check_labelled(activations, labels, model.dim, model.num_classes)
         cosine = (activations.double() * model.directions[labels]).sum(1)
         if shared:
             mean = cosine.mean()
@@ -175,6 +184,8 @@ class VMFClassifier(PyroModule):
                 empty = int((counts == 0).nonzero()[0])
                 raise ValueError(f"class {empty} has no activation: its kappa is not determined")
             mean = torch.bincount(labels, cosine, model.num_classes) / counts
+        if (mean >= _LARGEST_COSINE).any():
+            raise ValueError("activations all equal their directions: no finite kappa fits best")
         return cls(weight, inverse_bessel_ratio(mean.clamp_min(0.0), model.dim), **options)
 
     @classmethod
@@ -191,27 +202,35 @@ class VMFClassifier(PyroModule):
 
     def class_log_prob(self, activations: Tensor, concentration: Tensor | None = None) -> Tensor:
         """log q(a | i) in nats, (N, C), or (S, N, C) for draws (S,) or (S, C) of kappa."""
+        kappa = self._kappa(concentration).unsqueeze(-2)  # over the points
+        return self._log_density(self._cosines(activations), kappa)
+
+    def _cosines(self, activations: Tensor) -> Tensor:
+        """<mu_i, a>, (N, C)."""
         check_unit_rows(activations, "activations", self.dim)
-        kappa = self._kappa(concentration)
-        cosine = activations @ self.directions.T.to(activations.dtype)  # (N, C)
+        return activations.double() @ self.directions.T
+
+    def _log_density(self, cosine: Tensor, kappa: Tensor) -> Tensor:
         peak = log_mgf_gap(kappa, self.dim) - log_sphere_area(self.dim)
-        kappa, peak = kappa.unsqueeze(-2), peak.unsqueeze(-2)  # over the points
         return peak + kappa * (cosine - 1.0)
 
     def log_likelihood(
         self, activations: Tensor, labels: Tensor, concentration: Tensor | None = None
     ) -> Tensor:
         """log q(a | y) in nats of each activation under its own class: (N,), or (S, N)."""
-        self._check(activations, labels)
+        check_labelled(activations, labels, self.dim, self.num_classes)
         kappa = self._kappa(concentration)
         kappa = kappa.expand(*kappa.shape[:-1], self.num_classes)[..., labels]
         return VonMisesFisher(self.directions[labels], kappa).log_prob(activations)
 
     def class_posterior(self, activations: Tensor, concentration: Tensor | None = None) -> Tensor:
         """p(i | a) (N, C), averaged over draws of kappa where given: Bayes' rule."""
-        joint = self.class_log_prob(activations, concentration) + self.class_probs.log()
-        probs = torch.softmax(joint, -1)
-        return probs.mean(0) if probs.ndim == 3 else probs
+        cosine, prior = self._cosines(activations), self.class_probs.log()
+        total = torch.zeros_like(cosine)
+        kappas = torch.atleast_2d(self._kappa(concentration))
+        for kappa in kappas:  # one draw after the other: (S, N, C) may not fit
+            total += torch.softmax(self._log_density(cosine, kappa) + prior, -1)
+        return total / len(kappas)
 
     def sample_activations(
         self,
@@ -227,8 +246,12 @@ class VMFClassifier(PyroModule):
         With draws (S,) or (S, C) of kappa, S must be num_samples: one draw each, which gives the
         posterior predictive law.
         """
-        labels = torch.as_tensor(label, device=self.weight.device)
+        labels = torch.tensor(label) if isinstance(label, int) else as_tensor(label, "label")
+        labels = labels.to(self.weight.device)
         check_labels(labels.reshape(-1), self.num_classes, None)
+        check_count(num_samples, "num_samples")
+        if seed is not None:
+            check_count(seed, "seed", smallest=0)
         kappa = self._kappa(concentration)
         if kappa.ndim == 2 and len(kappa) != num_samples:
             raise ValueError(f"{len(kappa)} draws of kappa for num_samples = {num_samples}")
@@ -255,8 +278,11 @@ class VMFClassifier(PyroModule):
         if kappa.ndim == 2:
             raise ValueError("class relations take one kappa, () or (C,), not draws of it")
         kappa = kappa.squeeze(0) if kappa.numel() == 1 and not self.per_class else kappa
+        check_count(seed, "seed", smallest=0)
         generator = Generator(self.weight.device).manual_seed(seed)
-        return estimate_class_relations(self.weight, self.bias, kappa, num_samples, generator)
+        return estimate_class_relations(
+            self.weight, self.directions, self.bias, kappa, num_samples, generator
+        )
 
     def _kappa(self, draws: Tensor | None) -> Tensor:
         """kappa with its class axis: (1,) or (C,); (S, 1) or (S, C) for draws."""
@@ -265,9 +291,10 @@ class VMFClassifier(PyroModule):
                 raise ValueError("concentration is a prior here: give draws of it, concentration=")
             value: Tensor = self.fixed_concentration
         else:
-            value = VonMisesFisher(self.directions[0], as_tensor(draws, "concentration").double())
-            value = value.concentration
+            value = VonMisesFisher(self.directions[0], draws).concentration.double()
+        shape = tuple(value.shape)
         value = value if self.per_class else value.unsqueeze(-1)
-        if value.shape[-1] not in (1, self.num_classes) or value.ndim > 2:
-            raise ValueError(f"draws of kappa do not fit: shape {tuple(value.shape)}")
+        if value.ndim not in (1, 2) or value.shape[-1] not in (1, self.num_classes) or 0 in shape:
+            wanted = f"(C,) or (S, C), C = {self.num_classes}" if self.per_class else "() or (S,)"
+            raise ValueError(f"concentration must be {wanted}, got {shape}")
         return value

@@ -10,6 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
+from probact.arrays import as_labels
+from probact.passes import undisturbed
+
 __all__ = ["ConvNet", "Epoch", "accuracy", "train_classifier"]
 
 
@@ -84,10 +87,15 @@ def train_classifier(
     stays where it is: move it and the images to one device first.
 
     Raises:
-        ValueError: images and labels of different length, or a loss that is not finite.
+        TypeError, ValueError: at the first step, fewer than two images, labels that are not one
+            class per image, counts below one; later, a loss that is not finite.
     """
-    if len(images) != len(labels) or len(images) < 2:
-        raise ValueError(f"{len(images)} images for {len(labels)} labels; two or more are needed")
+    labels = as_labels(labels, "labels", len(images))
+    if len(images) < 2:
+        raise ValueError(f"two images or more are needed, got {len(images)}")
+    if min(epochs, batch_size) < 1:
+        raise ValueError(f"epochs and batch_size must be positive, got {epochs}, {batch_size}")
+    smallest, largest = int(labels.min()), int(labels.max())
     generator = Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(net.parameters(), learning_rate, weight_decay=weight_decay)
     batches = max(1, len(images) // batch_size)  # the rest of a shuffle waits for the next one
@@ -101,7 +109,11 @@ def train_classifier(
         order = torch.randperm(len(images), generator=generator).to(images.device)
         for rows in order[: batches * batch_size].tensor_split(batches):
             x = images[rows] if transform is None else transform(images[rows], generator)
-            loss = nn.functional.cross_entropy(net(x), labels[rows])
+            logits = net(x)
+            if smallest < 0 or largest >= logits.shape[1]:
+                classes, got = logits.shape[1], f"{smallest} to {largest}"
+                raise ValueError(f"labels must be in 0 .. {classes - 1}, got {got}")
+            loss = nn.functional.cross_entropy(logits, labels[rows])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -112,12 +124,16 @@ def train_classifier(
         yield Epoch(number, total / batches, net)
 
 
-@torch.no_grad()
 def accuracy(net: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 1024) -> float:
-    """Share of images whose largest logit is their label's, in evaluation mode."""
-    training = net.training
-    net.eval()
+    """Share of images whose largest logit is their label's, in evaluation mode.
+
+    Raises:
+        TypeError, ValueError: no images, or labels that are not one integer per image.
+    """
+    labels = as_labels(labels, "labels", len(images))
+    if len(images) == 0:
+        raise ValueError("images must hold at least one image")
     pairs = zip(images.split(batch_size), labels.split(batch_size), strict=True)
-    right = sum(int((net(x).argmax(1) == y).sum()) for x, y in pairs)
-    net.train(training)
+    with undisturbed(net):
+        right = sum(int((net(x).argmax(1) == y).sum()) for x, y in pairs)
     return right / len(images)

@@ -1,0 +1,27 @@
+"""Sphinx settings: `pip install -e '.[docs]'`, then `sphinx-build -W docs docs/_build`."""
+
+from importlib.metadata import version as _version
+
+project = "probact"
+release = version = _version("probact")
+copyright = "the probact authors"
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build"]
+html_theme = "alabaster"
+autodoc_typehints = "signature"
+autosummary_generate = True
+myst_heading_anchors = 3
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "plot_gallery": False,  # the experiments take data and time: the gallery shows their code
+    "filename_pattern": r"\.py$",
+    "ignore_pattern": r"(pretrained|runs)\.py$",
+    "download_all_examples": False,
+}
+suppress_warnings = ["config.cache", "myst.xref_missing"]

@@ -1,0 +1,113 @@
+"""The main job from the command line: one run of the demo, and what reads it again."""
+
+import json
+import re
+
+import arviz as az
+import numpy as np
+import pytest
+
+from probact.cli import main
+from probact.inference import from_netcdf
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    assert main(["demo", "--out", str(folder), "--seed", "1"]) == 0
+    return folder
+
+
+def test_page_is_self_contained(run):
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") >= 7
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert "<script" not in page
+
+
+def test_figures_are_written_twice(run):
+    names = {path.stem for path in (run / "figures").glob("*.png")}
+    assert names == {path.stem for path in (run / "figures").glob("*.svg")}
+    assert {"activations_on_the_circle", "cosines", "law_comparison", "samples"} <= names
+
+
+def test_numbers_hang_together(run):
+    numbers = json.loads((run / "numbers.json").read_text())["Penultimate activations"]
+    for net in ("D=2", "D=32"):
+        assert numbers["accuracy"][net] > 0.8  # ten classes; both nets learn
+        scores = numbers["held_out"][net]
+        assert scores["tied vMF"]["gain"] == 0.0
+        # uniform on the sphere: minus the log of its area, without error
+        assert scores["uniform"]["standard_error"] < 1e-12
+        assert scores["tied vMF"]["mean"] > scores["uniform"]["mean"]
+    assert scores["uniform"]["mean"] == pytest.approx(8.890446, abs=1e-6)
+
+
+def test_posterior_opens_with_arviz(run):
+    posterior = from_netcdf(run / "posterior.nc")
+    assert posterior.posterior["concentration"].dims == ("chain", "draw", "class")
+    summary = az.summary(posterior, var_names=["concentration"])
+    assert len(summary) == 10
+    assert (summary["r_hat"] < 1.05).all()
+
+
+def test_samples_are_on_the_sphere(run):
+    with np.load(run / "samples.npz", allow_pickle=False) as arrays:
+        drawn, relations = arrays["sampled_activations"], arrays["class_relations"]
+    assert drawn.shape == (10, 100, 32)
+    np.testing.assert_allclose(np.linalg.norm(drawn, axis=-1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(relations.sum(1), 1.0, atol=1e-6)
+
+
+def test_info_and_report_read_the_run(run, capsys):
+    assert main(["info", str(run)]) == 0
+    said = capsys.readouterr().out
+    assert "digits, seed 1" in said
+    assert "concentration[9]" in said
+    (run / "report.html").unlink()
+    assert main(["report", str(run)]) == 0
+    assert (run / "report.html").is_file()
+
+
+def test_check_names_versions(capsys):
+    assert main(["check"]) == 0
+    assert {"torch", "arviz", "cuda"} <= set(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["demo", "--dataset", "digit"], 3, "digits"),
+        (["demo", "--dataset", "mnist"], 3, "root"),
+        (["demo", "--dataset", "mnist", "--root", "no-such-folder"], 3, "no-such-folder"),
+        (["demo", "--device", "abacus"], 3, "abacus"),
+        (["demo", "--threads", "0"], 3, "--threads"),
+        (["demo", "--seed", "-1"], 3, "--seed"),
+        (["info", "no-such-run"], 3, "no-such-run"),
+        (["report", "no-such-run"], 3, "no-such-run"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, code, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == code
+    said = capsys.readouterr().err
+    assert said.startswith("probact: ")
+    assert words in said
+    assert said.count("\n") == 1
+
+
+def test_output_that_is_a_file_is_refused(tmp_path, capsys):
+    (tmp_path / "taken").write_text("")
+    assert main(["demo", "--out", str(tmp_path / "taken")]) == 3
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_damaged_run_has_its_own_code(tmp_path, capsys):
+    (tmp_path / "run.json").write_text('{"dataset": ')
+    assert main(["info", str(tmp_path)]) == 4
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_usage_errors_exit_with_2():
+    with pytest.raises(SystemExit, match="2"):
+        main(["demo", "--no-such-option"])
