@@ -9,6 +9,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build"]
@@ -25,3 +26,14 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
 }
 suppress_warnings = ["config.cache", "myst.xref_missing"]
+
+
+def plain_text(app, what, name, obj, options, lines):
+    """Docstrings are plain text: |x| is a norm and S* a star, not reST markup."""
+    for i, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            lines[i] = line.replace("|", r"\|").replace("*", r"\*")
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", plain_text, priority=400)  # before napoleon
