@@ -10,7 +10,7 @@ from statcheck import AlphaBudget
 
 collect_ignore = ["statcheck.py", "bad_inputs.py"]  # helpers, not doctests
 
-_BUDGET = AlphaBudget(total=1e-4, n_checks=500)
+_BUDGET = AlphaBudget(total=1e-4, n_checks=2000)
 
 
 @pytest.fixture(autouse=True)

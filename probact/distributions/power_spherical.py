@@ -96,7 +96,7 @@ class PowerSpherical(TorchDistribution):
     def _log_peak(self) -> Tensor:
         """Log density at mu: log Gamma(a+b) - log Gamma(a) - b log 4 pi."""
         b = 0.5 * (self.dim - 1.0)
-        rise, _ = _gamma_rise(widen(self.concentration) + b, b)
+        rise = _gamma_rise(widen(self.concentration) + b, b)
         return (rise - b * math.log(4.0 * math.pi)).to(self.concentration.dtype)
 
     @property
@@ -109,19 +109,24 @@ class PowerSpherical(TorchDistribution):
         """Differential entropy in nats, batch_shape (De Cao & Aziz 2020, eq. 12)."""
         b = 0.5 * (self.dim - 1.0)
         kappa = widen(self.concentration)
-        rise, slope = _gamma_rise(kappa + b, b)
-        entropy = b * math.log(4.0 * math.pi) - rise + kappa * slope
+        slope = _digamma_rise(kappa + b, b)
+        entropy = b * math.log(4.0 * math.pi) - _gamma_rise(kappa + b, b) + kappa * slope
         return entropy.to(self.concentration.dtype).expand(self._batch_shape)
 
 
-def _gamma_rise(a: Tensor, b: float) -> tuple[Tensor, Tensor]:
-    """log Gamma(a+b) - log Gamma(a) and its slope in a; DLMF 5.11 at large a."""
-    end, large = a + b, a.clamp_min(_STIRLING)
-    top, log_ratio = large + b, torch.log1p(b / large)
-    rise = (large - 0.5) * log_ratio + b * (top.log() - 1.0)
-    rise = rise + (1.0 / top - 1.0 / large) / 12.0 - (top**-3 - large**-3) / 360.0
-    slope = log_ratio - 0.5 * (1.0 / top - 1.0 / large) - (top**-2 - large**-2) / 12.0
-    return (
-        torch.where(a < _STIRLING, torch.lgamma(end) - torch.lgamma(a), rise),
-        torch.where(a < _STIRLING, torch.digamma(end) - torch.digamma(a), slope),
-    )
+def _gamma_rise(a: Tensor, b: float) -> Tensor:
+    """log Gamma(a+b) - log Gamma(a), by Stirling's series (DLMF 5.11.1) at large a."""
+    large = a.clamp_min(_STIRLING)
+    top = large + b
+    series = (large - 0.5) * torch.log1p(b / large) + b * (top.log() - 1.0)
+    series = series + (1.0 / top - 1.0 / large) / 12.0 - (top**-3 - large**-3) / 360.0
+    return torch.where(a < _STIRLING, torch.lgamma(a + b) - torch.lgamma(a), series)
+
+
+def _digamma_rise(a: Tensor, b: float) -> Tensor:
+    """psi(a+b) - psi(a), the slope of `_gamma_rise` (DLMF 5.11.2 at large a)."""
+    large = a.clamp_min(_STIRLING)
+    top = large + b
+    series = torch.log1p(b / large) - 0.5 * (1.0 / top - 1.0 / large)
+    series = series - (top**-2 - large**-2) / 12.0
+    return torch.where(a < _STIRLING, torch.digamma(a + b) - torch.digamma(a), series)

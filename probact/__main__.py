@@ -1,0 +1,7 @@
+"""`python -m probact`: the command line."""
+
+import sys
+
+from probact.cli import main
+
+sys.exit(main())
