@@ -9,13 +9,13 @@ Laws whose posterior is drawn from exactly take part (`models.DirectionalModel`)
 import math
 from typing import Any, NamedTuple
 
-import arviz as az
+import pandas as pd
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 
 from probact.distributions import PowerSpherical, VonMisesFisher
-from probact.inference import from_draws, log_likelihood
+from probact.inference import compare, from_draws, log_likelihood
 from probact.models import DirectionalModel, VMFClassifier
 from probact.models.unit_data import check_labels
 
@@ -26,7 +26,7 @@ class PosteriorComparison(NamedTuple):
     """Posteriors with pointwise log likelihoods, and ArviZ's table of them."""
 
     posteriors: dict[str, Any]  # name of the law: InferenceData or DataTree
-    table: Any  # pandas DataFrame of az.compare, best first
+    table: pd.DataFrame  # of inference.compare, best first
 
 
 def concentration_prior(dim: int) -> dist.LogNormal:
@@ -71,11 +71,14 @@ def compare_by_posterior(
         "tied power spherical": (model(PowerSpherical, prior, mu), labels),
         "untied vMF": (model(VonMisesFisher, per_class, None), labels),
     }
-    uniform = model(VonMisesFisher, dist.Delta(mu.new_zeros(())), mu)
-    nothing = from_draws({"concentration": mu.new_zeros(draws)})  # no parameter to draw
-    posteriors = {"uniform": log_likelihood(uniform, nothing, (activations, labels))}
+    # importance sampling needs weights that vary: kappa of 1e-6 moves a density by 1e-6 nats
+    generator = torch.Generator().manual_seed(seed)
+    almost_zero = 1e-6 * torch.rand(draws, dtype=torch.float64, generator=generator)
+    uniform = model(VonMisesFisher, dist.Uniform(0.0, 1e-6), mu)
+    flat = from_draws({"concentration": almost_zero})
+    posteriors = {"uniform": log_likelihood(uniform, flat, (activations, labels))}
     for name, (law, classes) in laws.items():
         sites = law.exact_posterior(activations, classes, draws=draws, seed=seed)
         posterior = from_draws(sites, dims=law.site_dims)
         posteriors[name] = log_likelihood(law, posterior, (activations, classes))
-    return PosteriorComparison(posteriors, az.compare(posteriors, var_name="activation"))
+    return PosteriorComparison(posteriors, compare(posteriors, var_name="activation"))

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import arviz as az
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 from torch import Tensor
@@ -23,6 +24,7 @@ from probact.inference.layout import axis_names
 
 __all__ = [
     "Posterior",
+    "compare",
     "convergence",
     "dataset",
     "draws",
@@ -184,6 +186,34 @@ def convergence(group: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
         ess = az.ess(group, method="bulk")
         one_chain = group.sizes["chain"] == 1  # of which ArviZ 0.x complains on stderr
         return (xr.full_like(ess, np.nan) if one_chain else az.rhat(group)), ess
+
+
+def compare(posteriors: Mapping[str, Posterior], *, var_name: str) -> pd.DataFrame:
+    """`az.compare` by PSIS-LOO with the same columns, unrounded, on both generations.
+
+    Columns: elpd and se (nats over all points), behind (elpd below the best) and its dse, p
+    (effective parameters), weight (stacking), warning (a Pareto k too large to trust). Best first.
+
+    Raises: ValueError as `az.compare` does, for posteriors without the group log_likelihood.
+    """
+    if az.InferenceData is xr.DataTree:  # 1.x rounds unless told not to
+        table = az.compare(dict(posteriors), var_name=var_name, round_to="none")
+        warned = table["diag_elpd"].astype(str).str.strip() != ""
+        columns = {"elpd": "elpd", "p": "p"}
+    else:
+        table = az.compare(dict(posteriors), var_name=var_name)
+        warned, columns = table["warning"], {"elpd": "elpd_loo", "p": "p_loo"}
+    return pd.DataFrame(
+        {
+            "elpd": table[columns["elpd"]].astype(float),
+            "se": table["se"].astype(float),
+            "behind": table["elpd_diff"].astype(float).abs(),  # 1.x counts below zero
+            "dse": table["dse"].astype(float),
+            "p": table[columns["p"]].astype(float),
+            "weight": table["weight"].astype(float),
+            "warning": warned.astype(bool),
+        }
+    )
 
 
 def to_netcdf(posterior: Posterior, path: str | os.PathLike[str]) -> Path:

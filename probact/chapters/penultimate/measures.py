@@ -7,6 +7,7 @@ of the concentrations of vMF(mu_i, kappa_i).
 import warnings
 from typing import Any, NamedTuple
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -50,7 +51,7 @@ class Measures(NamedTuple):
 
     planar: NetMeasures
     wide: NetMeasures
-    loo: Any  # az.compare's DataFrame, wide network
+    loo: pd.DataFrame  # of inference.compare, wide network
     posterior: Any  # ArviZ object, one kappa per class, wide network
     relations: ClassRelations
     samples: Tensor  # (C, samples, D) posterior predictive activations
@@ -115,7 +116,6 @@ def _predictive_samples(vmf: VMFClassifier, kappa: Tensor, seed: int) -> Tensor:
 def numbers(m: Measures) -> dict[str, Any]:
     """The chapter's part of numbers.json."""
     nets = {f"D={net.dim}": net for net in (m.planar, m.wide)}
-    elpd = m.loo["elpd_loo" if "elpd_loo" in m.loo else "elpd"]  # ArviZ 0.x and 1.x
     return {
         "accuracy": {name: net.net.accuracy for name, net in nets.items()},
         "kappa": {name: net.kappa for name, net in nets.items()},
@@ -124,7 +124,7 @@ def numbers(m: Measures) -> dict[str, Any]:
             for name, net in nets.items()
         },
         "readings": {name: net.readings._asdict() for name, net in nets.items()},
-        "elpd_loo": {str(law): float(value) for law, value in elpd.items()},
+        "elpd_loo": {str(law): float(value) for law, value in m.loo["elpd"].items()},
         "kappa_by_class": draws(m.posterior, "concentration").mean(0).tolist(),
         "bayes_accuracy": m.bayes_accuracy,
         "samples_of_own_class": m.own_class_share,

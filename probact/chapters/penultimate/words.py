@@ -3,7 +3,8 @@
 import json
 from collections.abc import Callable
 from importlib import resources
-from typing import Any
+
+import pandas as pd
 
 from probact.analysis import DirectionalFit
 from probact.chapters.penultimate.measures import Measures, NetMeasures
@@ -76,18 +77,17 @@ def _cells(scores: dict[str, HeldOut], name: str) -> tuple[str, str]:
     return f"{s.mean:.3f} ± {s.standard_error:.3f}", f"{s.gain:+.3f} ± {s.gain_error:.3f}"
 
 
-def loo_table(table: Any) -> Table:
-    """az.compare's table; its columns are called elpd and p in ArviZ 1.x."""
-    elpd, p = ("elpd_loo", "p_loo") if "elpd_loo" in table else ("elpd", "p")
+def loo_table(table: pd.DataFrame) -> Table:
+    """Expected log densities by leave-one-out, best first."""
     rows = tuple(
         (
-            str(name),
-            f"{row[elpd]:.1f}",
-            f"{row['elpd_diff']:.1f} ± {row['dse']:.1f}",
-            f"{row[p]:.1f}",
-            _pareto(row["warning"], row[p]),
+            str(law),
+            f"{row['elpd']:.1f}",
+            f"{row['behind']:.1f} ± {row['dse']:.1f}",
+            f"{row['p']:.1f}",
+            _pareto(row["warning"], row["p"]),
         )
-        for name, row in table.iterrows()
+        for law, row in table.iterrows()
     )
     header = ("law", "elpd (nats)", "behind the best", "effective parameters", "Pareto k warning")
     caption = "Leave-one-out cross-validation of posteriors on the wide layer's fitting half."
@@ -95,7 +95,7 @@ def loo_table(table: Any) -> Table:
 
 
 def _pareto(warning: bool, effective_parameters: float) -> str:
-    if effective_parameters < 1e-6:  # no parameter, no weights: k has no meaning
+    if effective_parameters < 1e-3:  # the uniform law: no parameter, so k has no meaning
         return ""
     return "yes" if warning else "no"
 
