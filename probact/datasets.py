@@ -17,7 +17,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from probact.jpeg_archives import decode_jpegs, read_jpeg_archive
+from probact.files.jpeg_archives import decode_jpegs, read_jpeg_archive
 
 __all__ = [
     "ImageData",
@@ -155,7 +155,7 @@ def jpeg_archive(
     size: int | tuple[int, int] | None = None,
     indices: Sequence[int] | None = None,
 ) -> ImageData:
-    """RGB images packed as JPEG in an .npz archive, its format as in `probact.jpeg_archives`.
+    """RGB images packed as JPEG in an .npz archive, as `probact.files.jpeg_archives` describes it.
 
     `indices` picks images by their place in the archive, all by default. `size`, one side or
     (height, width), crops the centre to that shape and resizes it bilinearly; without it the

@@ -17,7 +17,7 @@ from torch import Tensor
 from probact.distributions import PowerSpherical, VonMisesFisher
 from probact.inference import compare, from_draws, log_likelihood
 from probact.models import DirectionalModel, VMFClassifier
-from probact.models.unit_data import check_labels
+from probact.models.unit_data import check_count, check_labelled
 
 __all__ = ["PosteriorComparison", "compare_by_posterior", "concentration_prior"]
 
@@ -54,7 +54,8 @@ def compare_by_posterior(
     mu = VMFClassifier(weight, 0.0).directions
     num_classes, dim = mu.shape
     prior = concentration_prior(dim)
-    check_labels(labels, num_classes, None)
+    check_labelled(activations, labels, dim, num_classes)
+    check_count(draws, "draws")
     per_class = prior.expand([num_classes])
     one_class = torch.zeros_like(labels)
 

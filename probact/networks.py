@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from probact.arrays import check_finite
-from probact.batches import Batch, batches, num_batches
-from probact.features import Features, row_file
+from probact.capturing.batches import Batch, batches, num_batches
+from probact.capturing.features import Features, row_file
+from probact.capturing.passes import undisturbed, unwrap, usable
+from probact.capturing.taps import Pool, Tap, tapped
 from probact.heads import Head, find_head
-from probact.passes import undisturbed, unwrap, usable
-from probact.taps import Pool, Tap, tapped
 
 __all__ = ["Features", "Head", "capture", "find_head"]
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from probact.bessel_terms import SphereTerms, bessel_terms
+from probact.bessel.terms import SphereTerms, bessel_terms
 
 __all__ = [
     "SphereTerms",

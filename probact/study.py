@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from probact import datasets
+from probact.capturing import Features
 from probact.datasets import ImageData, stratified_split
-from probact.features import Features
 from probact.heads import find_head
 from probact.networks import capture
 from probact.nn import ConvNet, accuracy, train_classifier

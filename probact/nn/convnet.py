@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from probact.arrays import as_labels
-from probact.passes import undisturbed
+from probact.capturing.passes import undisturbed
 
 __all__ = ["ConvNet", "Epoch", "accuracy", "train_classifier"]
 

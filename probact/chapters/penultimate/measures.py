@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from probact.analysis import DirectionalFit, directional_fit
-from probact.features import Features
+from probact.capturing import Features
 from probact.inference import draws, sample
 from probact.law_comparison import compare_by_posterior, concentration_prior
 from probact.models import (

@@ -22,7 +22,13 @@ from safetensors import safe_open
 from torch import Tensor
 
 from probact.arrays import as_tensor
-from probact.file_headers import MAX_HEADER, npy_shape, npz_shapes, safetensors_shapes, strict_json
+from probact.files.headers import (
+    MAX_HEADER,
+    npy_shape,
+    npz_shapes,
+    safetensors_shapes,
+    strict_json,
+)
 
 __all__ = ["inner_state_dict", "read_tensors", "tensor_shapes"]
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from probact.file_headers import npz_shapes
+from probact.files.headers import npz_shapes
 
 __all__ = ["JpegArchive", "decode_jpegs", "read_jpeg_archive"]
 

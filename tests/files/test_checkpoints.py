@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from probact.checkpoints import inner_state_dict, read_tensors, tensor_shapes
+from probact.files.checkpoints import inner_state_dict, read_tensors, tensor_shapes
 
 STATE = {
     "fc.weight": torch.arange(6, dtype=torch.float64).reshape(2, 3),

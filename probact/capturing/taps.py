@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from probact.arrays import check_finite
-from probact.batches import Batch
-from probact.head_search import search, submodule
-from probact.passes import place, run
+from probact.capturing.batches import Batch
+from probact.capturing.passes import place, run
+from probact.heads.search import search, submodule
 
 __all__ = ["Pool", "Tap", "tapped"]
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from probact.arrays import as_tensor
-from probact.passes import place, run, undisturbed
+from probact.capturing.passes import place, run, undisturbed
 
 __all__ = ["CONVENTIONAL", "bare_name", "named", "no_such_name", "search", "submodule"]
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from probact.debye import MIN_ORDER, debye_sums
+from probact.bessel.debye import MIN_ORDER, debye_sums
 
 __all__ = ["SphereTerms", "bessel_terms"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from probact.checkpoints import read_tensors, tensor_shapes
+from probact.files.checkpoints import read_tensors, tensor_shapes
 
 
 def hostile_bytes(header: str | bytes, data: bytes = b"", length: int | None = None) -> bytes:

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from probact.arrays import as_matrix, as_tensor, check_finite, floats
-from probact.checkpoints import inner_state_dict, read_tensors, tensor_shapes
-from probact.head_search import CONVENTIONAL, bare_name, no_such_name, search
-from probact.passes import unwrap
+from probact.capturing.passes import unwrap
+from probact.files.checkpoints import inner_state_dict, read_tensors, tensor_shapes
+from probact.heads.search import CONVENTIONAL, bare_name, no_such_name, search
 
 __all__ = ["Head", "find_head"]
 

@@ -1,0 +1,1 @@
+"""Reading files of weights and images without executing or trusting them."""
