@@ -1,0 +1,175 @@
+"""The examples, quick: they run without files, and their numbers obey what must hold of them."""
+
+import importlib.util
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Run an example's main in this process; the folder that it filled."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+
+    def run(name: str, *options: str, quick: Sequence[str] = ("--quick",)) -> Path:
+        spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module.main([*quick, "--out", str(tmp_path / name), *options])
+        return tmp_path / name
+
+    return run
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def assert_png(*paths: Path) -> None:
+    for path in paths:
+        assert path.read_bytes().startswith(b"\x89PNG"), path
+        assert path.stat().st_size > 10_000  # an empty canvas of this size takes a few thousand
+
+
+def test_penultimate_mnist(run: Callable[..., Path]) -> None:
+    out = run("penultimate_mnist")
+    assert_png(out / "activations_on_the_circle.png", out / "training_stages.png")
+    before, middle, after = read(out / "numbers.json")["stages"]
+    assert [before["epoch"], middle["epoch"], after["epoch"]] == [0, 8, 24]
+    # ten balanced classes: an untrained network knows none of them, two units suffice for most
+    assert before["accuracy"] < 0.3
+    assert after["accuracy"] > 0.7
+    assert before["kappa"] < middle["kappa"]  # training gathers the directions
+    for stage in (before, middle, after):
+        assert -1.0 <= stage["mean_cosine"] <= 1.0
+        assert 0.0 <= stage["ks_distance"] <= 1.0
+
+
+def test_normalised_accuracy(run: Callable[..., Path]) -> None:
+    out = run("normalised_accuracy")
+    assert_png(out / "normalised_accuracy.png")
+    networks = read(out / "numbers.json")["networks"]
+    with_bias = [name for name, row in networks.items() if row["has_bias"]]
+    assert len(with_bias) == 1
+    for name, row in networks.items():
+        after = row["after"]
+        assert row["accuracy"] > 0.9  # digits are easy
+        p, n = row["accuracy"], row["num_images"]
+        assert row["standard_error"] == pytest.approx((p * (1 - p) / n) ** 0.5, rel=1e-4)
+        for change in after.values():
+            difference = change["accuracy"] - row["accuracy"]
+            assert change["change"] == pytest.approx(difference, abs=1e-5)  # six digits each
+            moved = abs(change["change"])  # d in {-1, 0, 1}: var d <= E|d|, and E|d| <= 1
+            assert moved - moved**2 <= (change["standard_error"] ** 2 * n) * 1.01 + 1e-9
+        if name not in with_bias:  # argmax does not see a positive factor of its row
+            assert after["a"]["change"] == after["no b"]["change"] == 0.0
+            assert after["w"] == after["a and w"] == after["w, no b"]
+
+
+def test_class_relations(run: Callable[..., Path]) -> None:
+    out = run("class_relations", "--draws", "200")
+    assert_png(out / "relations_same_kappa.png", out / "relations_same_cosine.png")
+    numbers = read(out / "numbers.json")
+    same_kappa, same_cosine = numbers["readings"].values()
+    assert {head["kappa"] for head in same_kappa.values()} == {85.0}
+    for head in same_cosine.values():
+        assert head["mean_cosine"] == pytest.approx(0.5, abs=1e-6)
+    for head in (*same_kappa.values(), *same_cosine.values()):
+        assert 0.1 < head["mean_own_prob"] < 1.0  # draws of a class are labelled so most often
+        assert 0.0 < head["mean_row_entropy"] <= np.log(10.0) + 1e-6
+    spread = [head["mean_cosine"] for head in same_kappa.values()]
+    assert spread == sorted(spread, reverse=True)  # A_d(85) falls with d, and heads go up in d
+    for pairs in numbers["correlations"].values():
+        assert len(pairs) == 3
+        assert all(-1.0 <= value <= 1.0 for value in pairs.values())
+
+
+def test_law_table(run: Callable[..., Path]) -> None:
+    out = run("law_table")
+    table = read(out / "law_table.json")
+    assert [entry["dim"] for entry in table.values()] == [2, 32]
+    assert_png(out / "laws_0.png", out / "laws_1.png")
+    for entry in table.values():
+        assert_laws(entry["laws"], entry["dim"])
+        assert_laws(entry["laws_centred"], entry["dim"])
+        # an activation's share along a vector that all classes have in common is taken out
+        assert entry["readings_centred"]["mean_length"] < 0.3
+
+
+def assert_laws(laws: dict[str, list[float]], dim: int) -> None:
+    log_area = np.log(2.0) + dim / 2 * np.log(np.pi) - math.lgamma(dim / 2)
+    assert laws["uniform"][0] == pytest.approx(-log_area, rel=1e-5)  # six digits are stored
+    assert laws["uniform"][1] == pytest.approx(0.0, abs=1e-9)
+    assert laws["tied vMF"][2:] == [0.0, 0.0]
+    for mean, error, gain, gain_error in laws.values():
+        assert gain == pytest.approx(mean - laws["tied vMF"][0], rel=1e-4, abs=0.01)
+        assert min(error, gain_error) >= 0.0
+    # activations of a class lie on the side of its weight in a network that classifies
+    assert laws["tied vMF"][0] > laws["uniform"][0]
+
+
+def test_stored_law_table() -> None:
+    table = read(ROOT / "probact" / "chapters" / "law_table.json")
+    assert len(table) == 6
+    for entry in table.values():
+        assert_laws(entry["laws"], entry["dim"])
+        assert_laws(entry["laws_centred"], entry["dim"])
+
+
+def test_page_on_laws_shows_the_stored_table() -> None:
+    table = read(ROOT / "probact" / "chapters" / "law_table.json")
+    page = (ROOT / "docs" / "laws.md").read_text(encoding="utf-8")
+    tables = [block for block in page.split("\n\n") if block.startswith("| law ")]
+    kinds = [("laws", 0), ("laws", 2), ("laws_centred", 0), ("laws_centred", 2)]
+    for block, (key, first) in zip(tables, kinds, strict=True):
+        header, _, *rows = (re.split(r"(?<!\\)\|", line)[1:-1] for line in block.splitlines())
+        assert [cell.strip() for cell in header[1:]] == list(table)
+        for name, *cells in rows:
+            law = name.strip().replace("\\|", "|")
+            for entry, cell in zip(table.values(), cells, strict=True):
+                shown = cell.strip()
+                if law not in entry[key]:
+                    assert shown == "left out"
+                    continue
+                stored = entry[key][law][first : first + 2]
+                assert [float(n) for n in shown.split(" ± ")] == pytest.approx(stored, abs=0.0051)
+
+
+@pytest.mark.parametrize(
+    "name", ["class_relations", "law_table", "normalised_accuracy", "penultimate_mnist"]
+)
+def test_missing_data(
+    name: str, run: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options in ([], ["--root", str(tmp_path / "nowhere")]):
+        with pytest.raises(SystemExit) as exit_:
+            run(name, *options, quick=())
+        assert exit_.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert ("--root" in line) or ("nowhere lacks" in line)
+    assert not (tmp_path / name).exists()  # refused before any work
+
+
+def test_pretrained_resnet_shortcut(run: Callable[..., Path]) -> None:
+    pretrained = importlib.import_module("pretrained")
+    net = pretrained.CifarResNet(20).eval()
+    # the published count of ResNet-20 with parameter-free shortcuts: 0.27 million (He et al. 2016)
+    assert sum(p.numel() for p in net.parameters()) == pytest.approx(0.27e6, rel=0.02)
+    block = net.layer2[0]
+    for parameter in block.parameters():
+        torch.nn.init.zeros_(parameter)  # only the shortcut is left
+    x = torch.rand(2, 16, 8, 8)
+    y = block(x)  # (2, 32, 4, 4)
+    assert torch.equal(y[:, 8:24], x[:, :, ::2, ::2])
+    assert not y[:, :8].any()
+    assert not y[:, 24:].any()
