@@ -11,7 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["as_labels", "as_matrix", "as_tensor", "check_finite", "floats", "polar_rows"]
+__all__ = [
+    "as_labels",
+    "as_matrix",
+    "as_tensor",
+    "check_count",
+    "check_finite",
+    "check_seed",
+    "floats",
+    "polar_rows",
+]
 
 floats = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _integers = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -150,3 +159,27 @@ def polar_rows(x: Tensor, name: str) -> tuple[Tensor, Tensor]:
     scaled = x / largest  # whose squares neither overflow nor underflow
     length = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
     return scaled / length, (largest * length).flatten()
+
+
+def check_count(value: int, name: str, smallest: int = 1) -> None:
+    """Refuse what is not an integer of at least `smallest`.
+
+    Raises:
+        ValueError: names the argument, and says what came.
+
+    >>> check_count(3, "draws")
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
+        raise ValueError(f"{name} must be an integer of at least {smallest}, got {value!r}")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what is not an integer in [0, 2^63), the range that a netCDF attribute holds.
+
+    Raises: ValueError naming seed.
+    >>> check_seed(0)
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise ValueError(f"seed must be an integer, got {seed!r}")
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must lie in [0, 2**63), got {seed}")

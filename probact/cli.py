@@ -1,10 +1,10 @@
 """The command line: demo, report, check, info.
 
-Exit codes: 0 done, 2 usage, 3 bad input, 4 corrupt file, 130 interrupted.
+Exit codes: 0 done, 2 usage, 3 bad input, 4 corrupt file, 6 disk full, 130 interrupted.
 """
 
 import argparse
-import json
+import errno
 import sys
 import time
 from collections.abc import Sequence
@@ -15,8 +15,14 @@ import arviz as az
 import torch
 
 from probact import datasets
-from probact.inference import from_netcdf
-from probact.report import choose_device, read_run, render, run_demo
+from probact.report import (
+    CorruptRun,
+    choose_device,
+    read_posterior,
+    read_run,
+    render,
+    run_demo,
+)
 
 __all__ = ["main"]
 
@@ -29,12 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except json.JSONDecodeError as error:
-        print(f"probact: run.json is damaged: {error}", file=sys.stderr)
-        return 4
-    except (ValueError, FileNotFoundError, PermissionError) as error:
+    except CorruptRun as error:
         print(f"probact: {error}", file=sys.stderr)
-        return 3
+        return 4
+    except (ValueError, OSError) as error:
+        print(f"probact: {error}", file=sys.stderr)
+        return 6 if isinstance(error, OSError) and error.errno == errno.ENOSPC else 3
     return 0
 
 
@@ -67,8 +73,6 @@ def _parser() -> argparse.ArgumentParser:
 def _demo(options: argparse.Namespace) -> None:
     if options.threads < 1:
         raise ValueError(f"--threads must be at least 1, got {options.threads}")
-    if options.seed < 0:
-        raise ValueError(f"--seed must not be negative, got {options.seed}")
     torch.set_num_threads(options.threads)
     started = time.perf_counter()
 
@@ -106,12 +110,21 @@ def _summarise(folder: Path) -> None:
         for block in chapter["blocks"]:
             if block["kind"] == "text":
                 print(f"  {block['words']}")
-    posterior = from_netcdf(folder / "posterior.nc")
+    posterior = read_posterior(folder)
     print(f"\n{az.summary(posterior).to_string()}")
 
 
 def _check(options: argparse.Namespace) -> None:
-    for name in ("probact", "torch", "torchvision", "pyro-ppl", "arviz", "numpy", "scipy"):
+    for name in (
+        "probact",
+        "torch",
+        "torchvision",
+        "pyro-ppl",
+        "arviz",
+        "xarray",
+        "numpy",
+        "scipy",
+    ):
         print(f"{name:12} {metadata.version(name)}")
     print(f"{'python':12} {sys.version.split()[0]}")
     print(f"{'threads':12} {torch.get_num_threads()}")

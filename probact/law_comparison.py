@@ -14,10 +14,11 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from probact.arrays import check_count
 from probact.distributions import PowerSpherical, VonMisesFisher
 from probact.inference import compare, from_draws, log_likelihood
 from probact.models import DirectionalModel, VMFClassifier
-from probact.models.unit_data import check_count, check_labelled
+from probact.models.unit_data import check_labelled
 
 __all__ = ["PosteriorComparison", "compare_by_posterior", "concentration_prior"]
 

@@ -72,7 +72,11 @@ def capture(
     if dtype not in (None, torch.float32, torch.float64):
         raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
     net = unwrap(net)
+    if layer is not None and not (isinstance(layer, str) and layer):
+        raise ValueError(f"layer must be the name of a module, got {layer!r}")
     target = None if device is None else usable(device)
+    if target is not None and target.type == "meta":
+        raise ValueError("device must hold values: on meta the network's would be lost")
     with ExitStack() as stack:
         stack.enter_context(undisturbed(net, target))
         store = None if memmap is None else stack.enter_context(row_file(memmap))

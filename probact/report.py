@@ -6,6 +6,7 @@ samples.npz, numbers.json and run.json, from which `render` writes the page agai
 
 import base64
 import json
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,12 +18,18 @@ import jinja2
 import numpy as np
 import torch
 
+from probact.arrays import check_seed
 from probact.chapters import all_chapters
-from probact.inference import to_netcdf
+from probact.inference import from_netcdf, to_netcdf
 from probact.inference.atomic import write_atomically
 from probact.study import Chapter, Picture, Table, Text, prepare_study
 
-__all__ = ["choose_device", "read_run", "render", "run_demo"]
+__all__ = ["CorruptRun", "choose_device", "read_posterior", "read_run", "render", "run_demo"]
+
+
+class CorruptRun(Exception):
+    """A file of a saved run that is there but cannot be read."""
+
 
 _PNG_DPI = 130
 
@@ -59,13 +66,13 @@ def run_demo(
         ValueError, FileNotFoundError: bad input, before any work where possible.
     """
     folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--out must be a folder, {folder} is a file")
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    _check_writable(folder)
+    check_seed(seed)
     started = time.perf_counter()
     study = prepare_study(dataset, root=root, seed=seed, device=device, say=say)
     chapters = [module.write(study) for module in all_chapters()]
     say("writing the report")
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
     run = {
         "dataset": dataset,
         "seed": seed,
@@ -81,6 +88,19 @@ def run_demo(
     _write_text(folder / "numbers.json", json.dumps(numbers, indent=1, allow_nan=False))
     _write_text(folder / "run.json", json.dumps(run, indent=1, allow_nan=False))
     return render(folder)
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a place where the run could not be written, before anything is computed."""
+    if str(folder) in ("", "."):
+        raise ValueError("--out must name a folder of its own, not the current one")
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise ValueError(f"--out must be a folder, {place} is a file")
+    if not os.access(place, os.W_OK):
+        raise ValueError(f"--out cannot be written: no permission in {place}")
 
 
 def _save_chapter(chapter: Chapter, folder: Path) -> dict[str, Any]:
@@ -121,13 +141,35 @@ def read_run(folder: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: the folder holds no run.
-        json.JSONDecodeError: run.json is damaged.
+        CorruptRun: run.json is damaged or not of a run.
     """
     path = Path(folder) / "run.json"
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is not a saved run: it has no run.json")
-    run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise CorruptRun(f"{path} is damaged: {error}") from None
+    wanted = {"dataset", "seed", "device", "created_at", "versions", "seconds", "chapters"}
+    if not isinstance(run, dict) or not wanted <= set(run):
+        raise CorruptRun(f"{path} is damaged: it lacks {sorted(wanted - set(run))}")
     return run
+
+
+def read_posterior(folder: str | Path) -> Any:
+    """The posterior of a saved run.
+
+    Raises:
+        FileNotFoundError: the folder holds none.
+        CorruptRun: the file cannot be read.
+    """
+    path = Path(folder) / "posterior.nc"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no posterior.nc")
+    try:
+        return from_netcdf(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise CorruptRun(f"{path} is damaged: {str(error).splitlines()[0]}") from None
 
 
 def render(folder: str | Path) -> Path:

@@ -1,7 +1,4 @@
-"""Fixtures of the whole suite: seeds, one false-alarm budget, the folder of shared data."""
-
-import os
-from pathlib import Path
+"""Fixtures of the whole suite: seeds and one false-alarm budget."""
 
 import pyro
 import pytest
@@ -28,12 +25,3 @@ def generator() -> torch.Generator:
 def budget() -> AlphaBudget:
     """All random checks of one run together fail a correct build with probability 1e-4."""
     return _BUDGET
-
-
-@pytest.fixture(scope="session")
-def shared_dir() -> Path:
-    """The folder of real data sets, named by the environment variable PROBACT_SHARED."""
-    folder = os.environ.get("PROBACT_SHARED")
-    if not folder:
-        pytest.skip("PROBACT_SHARED is not set")
-    return Path(folder)

@@ -14,7 +14,7 @@ from toy_networks import Net, by_hand, images
 
 from probact.networks import Features, capture
 
-SHARED = Path(os.environ.get("PROBACT_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+SHARED = Path(os.environ.get("PROBACT_SHARED") or "PROBACT_SHARED")
 
 
 WEIGHTS = SHARED / "data" / "weights"
@@ -183,3 +183,24 @@ def test_a_real_network():
     with torch.no_grad():
         hits = (net.ip2(features.x).argmax(1) == features.labels).double().mean()
     assert hits > 0.9905 - 4 * (0.9905 * 0.0095 / 500) ** 0.5  # published accuracy, 4 sigma
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "meta"}, "on meta the network's would be lost"),
+        ({"layer": 4}, "layer must be the name of a module, got 4"),
+        ({"layer": ""}, "layer must be the name of a module, got ''"),
+    ],
+)
+def test_refusals_leave_the_network_as_it_was(options, message):
+    net, (x, _) = Net(), images()
+    before = capture(net, x).x
+    with pytest.raises(ValueError, match=message):
+        capture(net, x, **options)
+    assert torch.equal(capture(net, x).x, before)
+
+
+def test_sparse_data_are_refused():
+    with pytest.raises(ValueError, match="data must be dense"):
+        capture(Net(), images()[0].to_sparse())

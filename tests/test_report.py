@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import arviz as az
 import numpy as np
@@ -82,7 +83,9 @@ def test_check_names_versions(capsys):
         (["demo", "--dataset", "mnist", "--root", "no-such-folder"], 3, "no-such-folder"),
         (["demo", "--device", "abacus"], 3, "abacus"),
         (["demo", "--threads", "0"], 3, "--threads"),
-        (["demo", "--seed", "-1"], 3, "--seed"),
+        (["demo", "--seed", "-1"], 3, "seed"),
+        (["demo", "--seed", "99999999999999999999999"], 3, "seed"),
+        (["demo", "--out", "/dev/null/x"], 3, "/dev/null"),
         (["info", "no-such-run"], 3, "no-such-run"),
         (["report", "no-such-run"], 3, "no-such-run"),
     ],
@@ -94,6 +97,7 @@ def test_bad_input_is_one_line(arguments, code, words, capsys, tmp_path, monkeyp
     assert said.startswith("probact: ")
     assert words in said
     assert said.count("\n") == 1
+    assert not list(tmp_path.iterdir())  # nothing was written
 
 
 def test_output_that_is_a_file_is_refused(tmp_path, capsys):
@@ -102,10 +106,20 @@ def test_output_that_is_a_file_is_refused(tmp_path, capsys):
     assert "is a file" in capsys.readouterr().err
 
 
-def test_damaged_run_has_its_own_code(tmp_path, capsys):
-    (tmp_path / "run.json").write_text('{"dataset": ')
-    assert main(["info", str(tmp_path)]) == 4
+@pytest.mark.parametrize("text", ['{"dataset": ', "{}", "[1]"])
+@pytest.mark.parametrize("command", ["info", "report"])
+def test_damaged_run_has_its_own_code(command, text, tmp_path, capsys):
+    (tmp_path / "run.json").write_text(text)
+    assert main([command, str(tmp_path)]) == 4
     assert "damaged" in capsys.readouterr().err
+
+
+def test_damaged_posterior_has_its_own_code(run, tmp_path, capsys):
+    shutil.copy(run / "run.json", tmp_path)
+    whole = (run / "posterior.nc").read_bytes()
+    (tmp_path / "posterior.nc").write_bytes(whole[: len(whole) // 2])
+    assert main(["info", str(tmp_path)]) == 4
+    assert "posterior.nc is damaged" in capsys.readouterr().err
 
 
 def test_usage_errors_exit_with_2():

@@ -14,7 +14,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from probact.arrays import as_labels, as_matrix, polar_rows
+from probact.arrays import as_labels, as_matrix, check_seed, polar_rows
 from probact.distributions import VonMisesFisher
 
 __all__ = ["DirectionalFit", "directional_fit"]
@@ -54,6 +54,7 @@ def directional_fit(
     """
     x, weight, labels = _checked(x, weight, labels)
     (a, norm), (mu, _) = polar_rows(x, "x"), polar_rows(weight, "weight")
+    check_seed(seed)
     law, counts = VonMisesFisher(mu, concentration), torch.bincount(labels, minlength=len(mu))
     if law.concentration.ndim:
         raise ValueError(f"concentration must be one number, got {concentration}")

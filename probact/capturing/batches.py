@@ -75,6 +75,8 @@ def batches(data: object, net: nn.Module, batch_size: int) -> Iterator[Batch]:
 
 def _raw(data: object, batch_size: int) -> Iterable[object]:
     """Batches as they come, none of them looked into."""
+    if isinstance(data, Tensor) and data.layout != torch.strided:
+        raise ValueError(f"data must be dense, got layout {data.layout}")
     if isinstance(data, Tensor | np.ndarray):
         return _sliced(data, None, batch_size)
     if isinstance(data, tuple):

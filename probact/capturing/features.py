@@ -35,6 +35,8 @@ class Features(NamedTuple):
         >>> Features(torch.tensor([[3.0, 4.0]])).unit().x
         tensor([[0.6000, 0.8000]], dtype=torch.float64)
         """
+        if not isinstance(self.x, Tensor):
+            raise TypeError(f"x must be a tensor (N, D), got {type(self.x).__name__}")
         if self.x.ndim != 2 or self.x.shape[1] == 0:
             raise ValueError(f"x must be (N, D) with D >= 1, got shape {tuple(self.x.shape)}")
         check_finite(self.x, "x")

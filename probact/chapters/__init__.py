@@ -1,7 +1,7 @@
-"""The chapters of the demo report: one module each, found by being here.
+"""The chapters of the demo report: a module or package each, found by being here.
 
 A chapter module has ORDER, a number that places it, and write(study) -> Chapter. Adding a chapter
-is adding a file.
+is adding one here.
 """
 
 import importlib

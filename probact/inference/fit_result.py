@@ -20,7 +20,8 @@ from probact.inference.groups import constant_group, observed_group, posterior_g
 from probact.inference.guides import guide_from_recipe
 from probact.inference.layout import latent_sites, observed_sites, read_sites
 from probact.inference.parameters import local_parameters
-from probact.inference.randomness import check_seed, seeded
+from probact.arrays import check_seed
+from probact.inference.randomness import seeded
 
 __all__ = ["Fit", "load", "resolve_device"]
 
@@ -164,6 +165,8 @@ def resolve_device(device: str) -> torch.device:
         where = torch.device(name)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f'device must be "auto" or a torch device, got {device!r}') from error
+    if where.type == "meta":
+        raise ValueError("device must hold values: on meta the model's would be lost")
     if where.type == "cuda":
         if not torch.cuda.is_available():
             raise ValueError(f"device is {device!r}, but torch finds no CUDA device")

@@ -12,19 +12,9 @@ import numpy as np
 import torch
 from numpy.random import SeedSequence
 
-__all__ = ["check_seed", "seeded", "spawn_seeds"]
+from probact.arrays import check_seed
 
-
-def check_seed(seed: int) -> None:
-    """Refuse what is not an integer in [0, 2^63), the range that a netCDF attribute holds.
-
-    Raises: ValueError naming seed.
-    >>> check_seed(0)
-    """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise ValueError(f"seed must be an integer, got {seed!r}")
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed must lie in [0, 2**63), got {seed}")
+__all__ = ["seeded", "spawn_seeds"]
 
 
 def spawn_seeds(seed: int, count: int) -> list[SeedSequence]:

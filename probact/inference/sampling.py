@@ -19,8 +19,10 @@ from numpy.random import SeedSequence
 from pyro.infer import HMC, MCMC
 from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
 from torch import Tensor
+from torch.distributions import biject_to
 from tqdm.auto import tqdm
 
+from probact.arrays import check_count
 from probact.inference.arviz_bridge import Posterior, run_attributes, to_arviz
 from probact.inference.batches import as_args
 from probact.inference.default_kernel import default_kernel
@@ -28,7 +30,8 @@ from probact.inference.diagnosis import SamplingWarning, warn_about
 from probact.inference.groups import constant_group, observed_group, posterior_group, stats_group
 from probact.inference.layout import Model, Site, latent_sites, observed_sites, read_sites
 from probact.inference.parameters import empty_store
-from probact.inference.randomness import check_seed, seeded, spawn_seeds
+from probact.arrays import check_seed
+from probact.inference.randomness import seeded, spawn_seeds
 from probact.inference.recording import Recording, RecordingKernel
 from probact.inference.support import outside_support_diverges
 from probact.inference.threads import threads_for
@@ -73,8 +76,9 @@ def sample(
     """
     if checkpoint is not None:
         raise NotImplementedError("checkpoint= comes with the driver for Gibbs kernels; pass None")
-    _check_counts(draws=draws, chains=chains, thin=thin)
-    _check_counts(smallest=0, tune=tune)
+    for name, count in (("draws", draws), ("chains", chains), ("thin", thin)):
+        check_count(count, name)
+    check_count(tune, "tune", smallest=0)
     check_seed(seed)
     if not callable(model):
         raise ValueError(f"model must be callable, got {type(model).__name__}")
@@ -93,13 +97,6 @@ def sample(
     groups = _groups(model, sites, recordings, attributes)
     warn_about(groups["posterior"], groups["sample_stats"])
     return to_arviz(groups)
-
-
-def _check_counts(smallest: int = 1, **counts: int) -> None:
-    """Refuse a count that is not an integer of at least `smallest`."""
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < smallest:
-            raise ValueError(f"{name} must be an integer of at least {smallest}, got {count!r}")
 
 
 def _build_kernel(model: Model, kernel: Kernel | None, sites: Mapping[str, Site]) -> MCMCKernel:
@@ -127,6 +124,7 @@ def _check_continuous(sites: Mapping[str, Site]) -> None:
     """Warn of discrete sites that NUTS sums out; refuse those it cannot."""
     for name, site in latent_sites(sites).items():
         if not site.fn.support.is_discrete:
+            _check_transform(name, site)
             continue
         if not site.fn.has_enumerate_support:
             law = type(site.fn).__name__
@@ -165,6 +163,17 @@ def _run_chain(
                 " data lie in the support of their sites and that the priors do not overflow"
             ) from error
     return recorder.recording()
+
+
+def _check_transform(name: str, site: Site) -> None:
+    """Refuse a support that NUTS has no map to, as unit vectors."""
+    try:
+        biject_to(site.fn.support)
+    except NotImplementedError:
+        raise ValueError(
+            f"NUTS cannot sample {name!r}, a {type(site.fn).__name__} on {site.fn.support}: "
+            "if it is observed, pass its values as data"
+        ) from None
 
 
 @contextmanager

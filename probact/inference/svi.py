@@ -26,7 +26,8 @@ from probact.inference.fit_result import Fit, resolve_device
 from probact.inference.guides import build_guide
 from probact.inference.layout import Site, latent_sites, observed_sites, read_sites
 from probact.inference.parameters import local_parameters, refuse_stray_parameters
-from probact.inference.randomness import check_seed, seeded
+from probact.arrays import check_seed
+from probact.inference.randomness import seeded
 
 __all__ = ["fit"]
 

@@ -1,4 +1,4 @@
-"""Generative models, one per file: symbols, Pyro program, guide, readings."""
+"""Generative models, one per file: symbols, Pyro program, readings."""
 
 from probact.models.activation_laws import (
     ActivationLaw,

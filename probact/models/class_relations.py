@@ -18,7 +18,7 @@ import torch
 from torch import Generator, Tensor
 
 from probact.distributions.sphere_sampling import polar_plan, sample_polar
-from probact.models.unit_data import check_count
+from probact.arrays import check_count
 from probact.special import bessel_deficit
 
 __all__ = ["ClassRelations", "estimate_class_relations"]

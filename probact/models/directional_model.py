@@ -23,7 +23,8 @@ from torch import Generator, Tensor
 from torch.distributions import Distribution
 
 from probact.distributions import SphereUniform, VonMisesFisher
-from probact.models.unit_data import check_count, check_labelled, check_prior, check_unit_rows
+from probact.arrays import check_seed, check_count
+from probact.models.unit_data import check_labelled, check_prior, check_unit_rows
 from probact.special import log_sphere_mgf
 
 __all__ = ["DirectionalModel"]
@@ -121,7 +122,7 @@ class DirectionalModel(PyroModule):
                 density on the grid.
         """
         check_count(draws, "draws")
-        check_count(seed, "seed", smallest=0)
+        check_seed(seed)
         if self.directions is None and self.family is not VonMisesFisher:
             raise ValueError("with free directions only the von Mises-Fisher law is exact")
         check_labelled(activations, labels, self.dim, self.num_classes)

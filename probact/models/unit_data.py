@@ -8,22 +8,11 @@ from probact.arrays import check_finite
 from probact.distributions.sphere_parameters import unit_vector
 
 __all__ = [
-    "check_count",
     "check_labelled",
     "check_labels",
     "check_prior",
     "check_unit_rows",
 ]
-
-
-def check_count(value: int, name: str, smallest: int = 1) -> None:
-    """Refuse what is not an integer of at least `smallest`.
-
-    Raises:
-        ValueError: names the argument, and says what came.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-        raise ValueError(f"{name} must be an integer of at least {smallest}, got {value!r}")
 
 
 def check_unit_rows(x: Tensor, name: str, dim: int) -> None:
@@ -35,6 +24,8 @@ def check_unit_rows(x: Tensor, name: str, dim: int) -> None:
     if not isinstance(x, Tensor) or x.ndim != 2 or x.shape[1] != dim or len(x) == 0:
         got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(f"{name} must be a tensor (N, {dim}) with N >= 1, got {got}")
+    if x.is_meta:
+        raise ValueError(f"{name} is on the meta device: it has a shape but no values")
     if x.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"{name} must be float32 or float64, got {x.dtype}")
     check_finite(x, name)
@@ -91,3 +82,7 @@ def check_prior(prior: Distribution, name: str, num_classes: int) -> None:
             f"{name} must be univariate with batch shape () or ({num_classes},), got event shape "
             f"{tuple(prior.event_shape)} and batch shape {tuple(prior.batch_shape)}"
         )
+    support = prior.support
+    below = bool(support.check(torch.tensor(-1.0))) if support is not None else True
+    if below or (support is not None and support.is_discrete):
+        raise ValueError(f"{name} must be a law of positive numbers, got {type(prior).__name__}")

@@ -18,16 +18,11 @@ from pyro.ops.indexing import Vindex
 from torch import Generator, Tensor
 from torch.distributions import Distribution
 
-from probact.arrays import as_matrix, as_tensor, check_finite, polar_rows
+from probact.arrays import check_seed, as_matrix, as_tensor, check_finite, polar_rows
 from probact.distributions import VonMisesFisher
 from probact.models.class_relations import ClassRelations, estimate_class_relations
-from probact.models.unit_data import (
-    check_count,
-    check_labelled,
-    check_labels,
-    check_prior,
-    check_unit_rows,
-)
+from probact.arrays import check_count
+from probact.models.unit_data import check_labelled, check_labels, check_prior, check_unit_rows
 from probact.special import inverse_bessel_ratio, log_mgf_gap, log_sphere_area
 
 __all__ = ["VMFClassifier"]
@@ -60,6 +55,7 @@ class VMFClassifier(PyroModule):
 
     weight: Tensor
     directions: Tensor
+    dims = {"weight": ("class", "feature")}  # of constant_data, for ArviZ
 
     def __init__(
         self,
@@ -86,6 +82,10 @@ class VMFClassifier(PyroModule):
         if isinstance(names, str) or len(names) != self.num_classes:
             raise ValueError(f"class_names must be {self.num_classes} names, got {names!r}")
         self.coords = {"class": list(names)}
+
+    @property
+    def constant_data(self) -> dict[str, Tensor]:
+        return {"weight": self.weight}
 
     def _vector(self, value: Any, name: str) -> Tensor:
         vector = as_tensor(value, name).to(self.weight.device, torch.float64, copy=True)
@@ -121,8 +121,6 @@ class VMFClassifier(PyroModule):
         self.per_class = len(shape) == 1
         self.register_buffer("fixed_concentration", fixed)
 
-    # ---------------------------------------------------------------- program
-
     def forward(self, activations: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
         """kappa ~ prior; for each point: label ~ p(i), activation ~ vMF(mu_label, kappa_label).
 
@@ -152,8 +150,6 @@ class VMFClassifier(PyroModule):
         with pyro.plate("class", self.num_classes):
             kappa = pyro.sample("concentration", self.prior)
         return kappa
-
-    # --------------------------------------------------------------- readings
 
     @classmethod
     def mle(
@@ -194,14 +190,17 @@ class VMFClassifier(PyroModule):
 
         One kappa means very different spreads at different D; the mean cosine A_D(kappa) does not.
         """
-        if not 0.0 <= cosine < 1.0:
-            raise ValueError(f"cosine must be in [0, 1), got {cosine}")
+        if not isinstance(cosine, float | int) or not 0.0 <= cosine < 1.0:
+            raise ValueError(f"cosine must be a number in [0, 1), got {cosine!r}")
         dim = as_matrix(weight, "weight").shape[1]
         kappa = inverse_bessel_ratio(torch.tensor(cosine, dtype=torch.float64), dim)
         return cls(weight, kappa, **options)
 
     def class_log_prob(self, activations: Tensor, concentration: Tensor | None = None) -> Tensor:
-        """log q(a | i) in nats, (N, C), or (S, N, C) for draws (S,) or (S, C) of kappa."""
+        """log q(a | i) in nats, (N, C), or (S, N, C) for draws of kappa.
+
+        Draws are (S,), or (S, C) where the model has a kappa per class.
+        """
         kappa = self._kappa(concentration).unsqueeze(-2)  # over the points
         return self._log_density(self._cosines(activations), kappa)
 
@@ -251,7 +250,7 @@ class VMFClassifier(PyroModule):
         check_labels(labels.reshape(-1), self.num_classes, None)
         check_count(num_samples, "num_samples")
         if seed is not None:
-            check_count(seed, "seed", smallest=0)
+            check_seed(seed)
         kappa = self._kappa(concentration)
         if kappa.ndim == 2 and len(kappa) != num_samples:
             raise ValueError(f"{len(kappa)} draws of kappa for num_samples = {num_samples}")
@@ -266,9 +265,8 @@ class VMFClassifier(PyroModule):
         self, num_samples: int = 10_000, *, concentration: Tensor | None = None, seed: int = 0
     ) -> Tensor:
         """p_T(y | i) (C, C), row i: how the final layer labels draws of class i (eq. 7)."""
-        return self.estimate_class_relations(
-            num_samples, concentration=concentration, seed=seed
-        ).probs
+        estimate = self.estimate_class_relations
+        return estimate(num_samples, concentration=concentration, seed=seed).probs
 
     def estimate_class_relations(
         self, num_samples: int = 10_000, *, concentration: Tensor | None = None, seed: int = 0
@@ -278,7 +276,7 @@ class VMFClassifier(PyroModule):
         if kappa.ndim == 2:
             raise ValueError("class relations take one kappa, () or (C,), not draws of it")
         kappa = kappa.squeeze(0) if kappa.numel() == 1 and not self.per_class else kappa
-        check_count(seed, "seed", smallest=0)
+        check_seed(seed)
         generator = Generator(self.weight.device).manual_seed(seed)
         return estimate_class_relations(
             self.weight, self.directions, self.bias, kappa, num_samples, generator

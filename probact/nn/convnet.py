@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from probact.arrays import as_labels
+from probact.arrays import as_labels, check_count
 from probact.capturing.passes import undisturbed
 
 __all__ = ["ConvNet", "Epoch", "accuracy", "train_classifier"]
@@ -37,7 +37,7 @@ class ConvNet(nn.Sequential):
         num_classes: int,
         penultimate_dim: int,
         *,
-        width: int = 32,
+        width: int = 16,
     ) -> None:
         channels, height, breadth = in_shape
         if min(height, breadth) < 4:
@@ -93,9 +93,8 @@ def train_classifier(
     labels = as_labels(labels, "labels", len(images))
     if len(images) < 2:
         raise ValueError(f"two images or more are needed, got {len(images)}")
-    if min(epochs, batch_size) < 1:
-        raise ValueError(f"epochs and batch_size must be positive, got {epochs}, {batch_size}")
-    smallest, largest = int(labels.min()), int(labels.max())
+    check_count(epochs, "epochs")
+    check_count(batch_size, "batch_size")
     generator = Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(net.parameters(), learning_rate, weight_decay=weight_decay)
     batches = max(1, len(images) // batch_size)  # the rest of a shuffle waits for the next one
@@ -109,11 +108,7 @@ def train_classifier(
         order = torch.randperm(len(images), generator=generator).to(images.device)
         for rows in order[: batches * batch_size].tensor_split(batches):
             x = images[rows] if transform is None else transform(images[rows], generator)
-            logits = net(x)
-            if smallest < 0 or largest >= logits.shape[1]:
-                classes, got = logits.shape[1], f"{smallest} to {largest}"
-                raise ValueError(f"labels must be in 0 .. {classes - 1}, got {got}")
-            loss = nn.functional.cross_entropy(logits, labels[rows])
+            loss = _cross_entropy(net(x), labels[rows])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -122,6 +117,14 @@ def train_classifier(
         if not total < float("inf"):
             raise ValueError(f"the loss is not finite in epoch {number}: lower the learning rate")
         yield Epoch(number, total / batches, net)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """In nats; refuses labels that are no class of the network."""
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        got = f"{int(labels.min())} to {int(labels.max())}"
+        raise ValueError(f"labels must be in 0 .. {logits.shape[1] - 1}, got {got}")
+    return nn.functional.cross_entropy(logits, labels)
 
 
 def accuracy(net: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 1024) -> float:

@@ -179,7 +179,8 @@ def _draw_panel(ax: Axes, panel: _Panel) -> None:
 def _draw_plane(ax: Axes, panel: _Panel, colors: list[str]) -> None:
     """Kernel density contours, activations and the rays of the weights."""
     if panel.kernel is not None:
-        ax.contour(*panel.kernel, levels=6, colors=MUTED, linewidths=0.5, alpha=0.8, zorder=3)
+        levels = np.linspace(0.0, panel.kernel[2].max(), 8)[1:-1]  # none at zero: no outline of it
+        ax.contour(*panel.kernel, levels=levels, colors=MUTED, linewidths=0.5, alpha=0.8, zorder=3)
     size = float(np.clip(3000 / len(panel.x), 1.5, 16.0))
     dots = np.array(colors)[panel.labels]
     ax.scatter(

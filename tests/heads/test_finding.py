@@ -16,7 +16,7 @@ from toy_networks import Chain, trunk
 
 from probact.networks import Head, find_head
 
-SHARED = Path(os.environ.get("PROBACT_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+SHARED = Path(os.environ.get("PROBACT_SHARED") or "PROBACT_SHARED")
 
 
 WEIGHTS = SHARED / "data" / "weights"

@@ -93,6 +93,8 @@ def test_what_is_refused() -> None:
     constructions: list[tuple[Any, Any, Any, str]] = [
         (prior_of((3,)), mu, (2, 3), "prior must be univariate with batch shape"),
         (prior_of((2,)).to_event(1), mu, (2, 3), "prior must be univariate"),
+        (dist.Normal(5.0, 1.0), mu, (2, 3), "prior must be a law of positive numbers"),
+        (dist.Poisson(5.0), mu, (2, 3), "prior must be a law of positive numbers"),
         (prior, mu[:1], (2, 3), "directions must be one per class: 1 for 2"),
         (prior, 2.0 * mu, (2, 3), "directions must be unit vectors"),
         (prior, mu, (2, 4), "directions must be a tensor"),
@@ -111,10 +113,10 @@ def test_what_is_refused() -> None:
         (tied, a[:4], labels[:4], {}, "class 1 has no activation"),
         (tied, a, labels, {"draws": 0}, "draws must be an integer of at least 1"),
         (tied, a, labels, {"draws": 2.5}, "draws must be an integer"),
-        (tied, a, labels, {"seed": -1}, "seed must be an integer of at least 0"),
+        (tied, a, labels, {"seed": -1}, "seed must lie in"),
         (build(PowerSpherical, prior, None, (2, 3)), a, labels, {}, "only the von Mises-Fisher"),
         (
-            build(VonMisesFisher, dist.Delta(torch.tensor(3.0)), mu, (2, 3)),
+            build(VonMisesFisher, dist.Uniform(1e-12, 1e-10), mu, (2, 3)),
             a,
             labels,
             {},

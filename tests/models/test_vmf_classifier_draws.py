@@ -151,5 +151,5 @@ def test_from_mean_cosine(dim: int) -> None:
         kappa = float(VMFClassifier.from_mean_cosine(weight, cosine).fixed_concentration)
         assert bessel_ratio(kappa, dim) == pytest.approx(cosine, rel=1e-9, abs=1e-15)
     for wrong in (-0.1, 1.0, 2.0, math.nan):
-        with pytest.raises(ValueError, match="cosine must be in"):
+        with pytest.raises(ValueError, match="cosine must be a number in"):
             VMFClassifier.from_mean_cosine(weight, wrong)

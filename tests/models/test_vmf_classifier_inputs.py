@@ -12,6 +12,7 @@ import pytest
 import torch
 from bad_inputs import data_cases, parameter_cases, verdict
 
+from probact.inference import SamplingWarning, sample
 from probact.models import VMFClassifier
 
 EYE = torch.eye(3, dtype=torch.float64)
@@ -204,6 +205,7 @@ def test_draws_of_kappa_that_do_not_fit() -> None:
 SCRIPT = r"""
 import re, sys, torch
 from pathlib import Path
+from probact.inference import SamplingWarning, sample
 from probact.models import VMFClassifier
 def peak():  # of this program alone; getrusage's maximum is inherited from the parent
     return re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text()).group(1)
@@ -240,3 +242,29 @@ def test_memory_of_many_classes() -> None:
 @pytest.mark.slow
 def test_memory_at_the_size_of_imagenet() -> None:
     assert peak(1000, 2048, 10_000)[1] < 2_000_000
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [dist.Normal(0.0, 1.0), dist.Uniform(-5.0, 1.0), dist.Poisson(3.0), dist.Delta(torch.ones(()))],
+)
+def test_a_prior_that_is_not_of_positive_numbers_is_refused(prior) -> None:
+    with pytest.raises(ValueError, match="concentration must be a law of positive numbers"):
+        VMFClassifier(torch.eye(4), prior)
+
+
+def test_sampling_without_data_says_what_is_missing() -> None:
+    model = VMFClassifier(torch.eye(4), dist.LogNormal(0.0, 1.0))
+    with (
+        pytest.warns(SamplingWarning, match="label is discrete"),
+        pytest.raises(ValueError, match="cannot sample 'activation'.*pass its values as data"),
+    ):
+        sample(model, progress=False)
+
+
+def test_weights_are_kept_beside_the_draws() -> None:
+    model = VMFClassifier(torch.eye(4), dist.LogNormal(0.0, 1.0))
+    data = (torch.eye(4, dtype=torch.float64), torch.arange(4))
+    with pytest.warns(SamplingWarning):
+        post = sample(model, data, draws=5, tune=5, chains=1, progress=False)
+    assert post.constant_data["weight"].dims == ("class", "feature")

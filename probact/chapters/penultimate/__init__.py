@@ -11,6 +11,7 @@ from probact.chapters.penultimate.figures import (
 )
 from probact.chapters.penultimate.measures import measure, numbers
 from probact.chapters.penultimate.words import (
+    departures,
     law_table,
     loo_table,
     other_networks_table,
@@ -40,6 +41,7 @@ def write(study: Study) -> Chapter:
         loo_table(m.loo),
         cosine_picture(m.wide),
         concentration_picture(m, names),
+        Text(departures(m)),
         readings_table(m),
         relations_picture(m.relations.probs, names),
         Text(use_of_samples(m)),

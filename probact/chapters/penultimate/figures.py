@@ -7,6 +7,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
+from scipy.cluster import hierarchy
+from scipy.spatial.distance import squareform
 from torch import Tensor
 
 from probact import plots
@@ -55,9 +57,10 @@ def _circle_stage(stage: Stage) -> plots.CircleStage:
     around = torch.from_numpy(np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], 1))
     densities = law.class_log_prob(around).exp().T.numpy()
     x = stage.features.x.numpy()[:_SHOWN]
-    lines = np.linspace(-1.1, 1.1, 121) * np.abs(x).max()
-    grid = np.meshgrid(lines, lines)
-    kernel = stats.gaussian_kde(x.T)(np.stack([g.ravel() for g in grid])).reshape(grid[0].shape)
+    low, high = x.min(0) - 0.3 * np.ptp(x, 0), x.max(0) + 0.3 * np.ptp(x, 0)  # (2,)
+    across, up = np.linspace(low, high, 121).T  # (G,) each
+    grid = np.stack(np.meshgrid(across, up))  # (2, G, G)
+    kernel = stats.gaussian_kde(x.T)(grid.reshape(2, -1)).reshape(grid.shape[1:])
     return plots.CircleStage(
         stage.name,
         x,
@@ -65,7 +68,7 @@ def _circle_stage(stage: Stage) -> plots.CircleStage:
         stage.weight.numpy(),
         _ANGLES,
         densities,
-        (lines, lines, kernel),
+        (across, up, kernel),
     )
 
 
@@ -125,8 +128,17 @@ def concentration_picture(m: Measures, class_names: Sequence[str]) -> Picture:
 
 def relations_picture(probs: Tensor, class_names: Sequence[str]) -> Picture:
     """Figure 3: p_T(j | i)."""
-    ax = plots.plot_class_relations(probs.numpy(), class_names=class_names)
-    caption = "How the head labels unit activations drawn for class i, p_T(j | i) (eq. 7)."
+    distance = -0.5 * (probs + probs.T).log().double().numpy()
+    np.fill_diagonal(distance, 0.0)
+    tree = hierarchy.linkage(squareform(distance, checks=False), "average")
+    ax = plots.plot_class_relations(
+        probs.numpy(), order=hierarchy.leaves_list(tree), class_names=class_names
+    )
+    caption = (
+        "How the head labels unit activations drawn for class i, p_T(j | i) (eq. 7), related "
+        "classes side by side. Activations of length one and weights below it leave the softmax "
+        "nearly flat: the contrasts matter, not the levels."
+    )
     return Picture("class_relations", caption, _figure(ax))
 
 
