@@ -196,7 +196,7 @@ def compare(posteriors: Mapping[str, Posterior], *, var_name: str) -> pd.DataFra
 
     Raises: ValueError as `az.compare` does, for posteriors without the group log_likelihood.
     """
-    if az.InferenceData is xr.DataTree:  # 1.x rounds unless told not to
+    if ON_TREES:  # 1.x rounds unless told not to
         table = az.compare(dict(posteriors), var_name=var_name, round_to="none")
         warned = table["diag_elpd"].astype(str).str.strip() != ""
         columns = {"elpd": "elpd", "p": "p"}

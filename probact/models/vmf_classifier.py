@@ -223,13 +223,12 @@ class VMFClassifier(PyroModule):
         return VonMisesFisher(self.directions[labels], kappa).log_prob(activations)
 
     def class_posterior(self, activations: Tensor, concentration: Tensor | None = None) -> Tensor:
-        """p(i | a) (N, C), averaged over draws of kappa where given: Bayes' rule."""
-        cosine, prior = self._cosines(activations), self.class_probs.log()
-        total = torch.zeros_like(cosine)
-        kappas = torch.atleast_2d(self._kappa(concentration))
-        for kappa in kappas:  # one draw after the other: (S, N, C) may not fit
-            total += torch.softmax(self._log_density(cosine, kappa) + prior, -1)
-        return total / len(kappas)
+        """p(i | a) (N, C) by Bayes' rule; the densities are averaged over draws of kappa."""
+        cosine = self._cosines(activations)
+        total = torch.full_like(cosine, -torch.inf)
+        for kappa in torch.atleast_2d(self._kappa(concentration)):  # (S, N, C) may not fit
+            total = torch.logaddexp(total, self._log_density(cosine, kappa))
+        return torch.softmax(total + self.class_probs.log(), -1)
 
     def sample_activations(
         self,

@@ -76,7 +76,8 @@ def test_draws_of_kappa_are_averaged_over() -> None:
     apart = [VMFClassifier(WEIGHT, float(k)) for k in draws]
     stacked = torch.stack([m.class_log_prob(torch.tensor(X)) for m in apart])
     torch.testing.assert_close(one.class_log_prob(torch.tensor(X), draws), stacked)
-    mean = torch.stack([m.class_posterior(torch.tensor(X)) for m in apart]).mean(0)
+    density = stacked.exp().mean(0)  # of an activation under each class, kappa averaged out
+    mean = density / density.sum(1, keepdim=True)  # Bayes' rule, equal p(i)
     torch.testing.assert_close(one.class_posterior(torch.tensor(X), draws), mean)
     each = torch.stack([m.log_likelihood(*tensors()) for m in apart])
     torch.testing.assert_close(one.log_likelihood(*tensors(), draws), each)
