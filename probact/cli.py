@@ -15,9 +15,9 @@ import arviz as az
 import torch
 
 from probact import datasets
+from probact.inference.fit_result import resolve_device
 from probact.report import (
     CorruptRun,
-    choose_device,
     read_posterior,
     read_run,
     render,
@@ -84,7 +84,7 @@ def _demo(options: argparse.Namespace) -> None:
         root=options.root,
         out=options.out,
         seed=options.seed,
-        device=choose_device(options.device),
+        device=resolve_device(options.device),
         say=say,
     )
     say("done")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from probact.arrays import check_finite
+from probact.arrays import check_count, check_finite
 from probact.capturing.batches import Batch, batches, num_batches
 from probact.capturing.features import Features, row_file
 from probact.capturing.passes import undisturbed, unwrap, usable
@@ -65,18 +65,9 @@ def capture(
     >>> features.x.shape, features.labels
     (torch.Size([5, 3]), tensor([0, 1, 2, 3, 4]))
     """
-    if not isinstance(net, nn.Module):
-        raise TypeError(f"net must be a torch module, got {type(net).__name__}")
-    if type(batch_size) is not int or batch_size < 1:
-        raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}")
-    if dtype not in (None, torch.float32, torch.float64):
-        raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
-    net = unwrap(net)
-    if layer is not None and not (isinstance(layer, str) and layer):
-        raise ValueError(f"layer must be the name of a module, got {layer!r}")
-    target = None if device is None else usable(device)
-    if target is not None and target.type == "meta":
-        raise ValueError("device must hold values: on meta the network's would be lost")
+    check_count(batch_size, "batch_size")
+    _check_options(net, layer, dtype)
+    net, target = unwrap(net), None if device is None else usable(device)
     with ExitStack() as stack:
         stack.enter_context(undisturbed(net, target))
         store = None if memmap is None else stack.enter_context(row_file(memmap))
@@ -96,6 +87,15 @@ def capture(
             return Features(torch.cat(parts), y)
     assert memmap is not None
     return Features(torch.from_numpy(np.load(memmap, mmap_mode="c")), y)
+
+
+def _check_options(net: nn.Module, layer: str | None, dtype: torch.dtype | None) -> None:
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"net must be a torch module, got {type(net).__name__}")
+    if dtype not in (None, torch.float32, torch.float64):
+        raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
+    if layer is not None and not (isinstance(layer, str) and layer):
+        raise ValueError(f"layer must be the name of a module, got {layer!r}")
 
 
 def _pass_all(

@@ -24,7 +24,7 @@ from probact.inference import from_netcdf, to_netcdf
 from probact.inference.atomic import write_atomically
 from probact.study import Chapter, Picture, Table, Text, prepare_study
 
-__all__ = ["CorruptRun", "choose_device", "read_posterior", "read_run", "render", "run_demo"]
+__all__ = ["CorruptRun", "read_posterior", "read_run", "render", "run_demo"]
 
 
 class CorruptRun(Exception):
@@ -32,23 +32,6 @@ class CorruptRun(Exception):
 
 
 _PNG_DPI = 130
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU.
-
-    Raises:
-        ValueError: a device that torch does not know or this machine does not have.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {name!r} cannot be used here: {reason}") from None
-    return device
 
 
 def run_demo(

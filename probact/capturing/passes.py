@@ -47,6 +47,14 @@ def device_of(net: nn.Module) -> torch.device:
     return next((x.device for x in _tensors(net)), torch.device("cpu"))
 
 
+def _try(device: torch.device) -> None:
+    """Refuse a kind of device that is not there, in fewer words than torch."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, NotImplementedError, AssertionError) as error:
+        raise ValueError(f"device '{device}' cannot be used here") from error
+
+
 def usable(device: str | torch.device) -> torch.device:
     """The device of that name, which this machine must have.
 
@@ -59,9 +67,14 @@ def usable(device: str | torch.device) -> torch.device:
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device {device!r} is not a device: {error}") from error
+        words = str(error).splitlines()[0]
+        raise ValueError(f"device {device!r} is not a device: {words[:80]}") from error
+    if found.type == "meta":
+        raise ValueError("device must hold values: on meta the network's would be lost")
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {device!r}: {torch.cuda.device_count()} CUDA devices here")
+    if found.type not in ("cpu", "cuda"):
+        _try(found)
     return found
 
 

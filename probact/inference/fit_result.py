@@ -13,6 +13,7 @@ from numpy.random import SeedSequence
 from torch import Tensor
 from torch.nn import Module
 
+from probact.capturing.passes import usable
 from probact.inference.arviz_bridge import Posterior, run_attributes, to_arviz
 from probact.inference.batches import to_device
 from probact.inference.fit_files import read_fit, write_fit
@@ -158,18 +159,10 @@ def resolve_device(device: str) -> torch.device:
     >>> resolve_device("cpu")
     device(type='cpu')
     """
-    name = device
     if device == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        where = torch.device(name)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f'device must be "auto" or a torch device, got {device!r}') from error
-    if where.type == "meta":
-        raise ValueError("device must hold values: on meta the model's would be lost")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    where = usable(device)
     if where.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ValueError(f"device is {device!r}, but torch finds no CUDA device")
         torch.cuda.init()  # only streams that exist can be seeded and put back
     return where
 

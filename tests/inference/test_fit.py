@@ -213,7 +213,7 @@ REFUSED = [
     ({"guide": 3}, "guide must be a module or build one, got int"),
     ({"guide": lambda model: 3}, "guide must build a torch module, it built int"),
     ({"seed": None}, "seed must be an integer, got None"),
-    ({"device": "abacus"}, 'device must be "auto" or a torch device'),
+    ({"device": "abacus"}, "device 'abacus' is not a device"),
 ]
 
 
