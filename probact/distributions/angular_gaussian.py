@@ -11,14 +11,14 @@ A common factor of m and s changes nothing: fix one of them when fitting.
 """
 
 import math
-from typing import Any, Self
+from typing import Any
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Generator, Size, Tensor
 from torch.distributions import constraints
 
-from probact.distributions.sphere_parameters import as_generator, first_index, unit_vector
+from probact.distributions.sphere_law import SphereLaw
+from probact.distributions.sphere_parameters import first_index
 from probact.special import widen
 
 __all__ = ["AngularGaussian"]
@@ -26,7 +26,7 @@ __all__ = ["AngularGaussian"]
 _DROP = 40.0  # nats below the peak where the sum stops
 
 
-class AngularGaussian(TorchDistribution):
+class AngularGaussian(SphereLaw):
     """Direction a/|a| of a ~ N(loc, diag(scale^2)) in R^d, d >= 2.
 
     Args:
@@ -46,8 +46,10 @@ class AngularGaussian(TorchDistribution):
         "loc": constraints.real_vector,
         "scale": constraints.independent(constraints.positive, 1),
     }
-    support = unit_vector
     has_rsample = True
+
+    loc: Tensor
+    scale: Tensor
 
     def __init__(self, loc: Tensor, scale: Tensor, *, validate_args: bool | None = None) -> None:
         for name, value in (("loc", loc), ("scale", scale)):
@@ -67,44 +69,20 @@ class AngularGaussian(TorchDistribution):
         super().__init__(shape[:-1], shape[-1:], validate_args=validate_args)
 
     @property
-    def dim(self) -> int:
-        return int(self._event_shape[0])
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
-        new: Self = self._get_checked_instance(AngularGaussian, _instance)
-        batch_shape = Size(batch_shape)
-        new.loc = self.loc.expand(*batch_shape, self.dim)
-        new.scale = self.scale.expand(*batch_shape, self.dim)
-        super(AngularGaussian, new).__init__(batch_shape, self._event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+    def device(self) -> torch.device:
+        return self.loc.device
 
     @classmethod
     def infer_shapes(cls, loc: Any, scale: Any) -> tuple[Size, Size]:
         shape = torch.broadcast_shapes(loc, scale)
         return shape[:-1], shape[-1:]
 
-    def rsample(self, sample_shape: Any = (), *, generator: Generator | None = None) -> Tensor:
-        """Draws (*sample_shape, *batch_shape, d), differentiable in loc and scale."""
-        shape = self._extended_shape(Size(sample_shape))
-        noise = torch.randn(
-            shape, dtype=self.loc.dtype, device=self.loc.device, generator=generator
-        )
+    def _draw(self, sample_shape: Size, generator: Generator | None) -> Tensor:
+        shape = self._extended_shape(sample_shape)
+        noise = torch.randn(shape, dtype=self.loc.dtype, device=self.device, generator=generator)
         gaussian = self.loc + self.scale * noise
         unit: Tensor = gaussian / torch.linalg.vector_norm(gaussian, dim=-1, keepdim=True)
         return unit
-
-    def sample(
-        self,
-        sample_shape: Any = (),
-        *,
-        generator: Generator | None = None,
-        seed: int | None = None,
-    ) -> Tensor:
-        """Draws (*sample_shape, *batch_shape, d) without gradients, from a generator or a seed."""
-        stream = as_generator(generator, seed, self.loc.device)
-        with torch.no_grad():
-            return self.rsample(sample_shape, generator=stream)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats of unit vectors (..., d), with respect to surface measure."""

@@ -5,14 +5,11 @@ a = b + kappa. Density (1 + <mu, x>)^kappa / (2^(a+b) pi^b Gamma(a) / Gamma(a+b)
 """
 
 import math
-from typing import Any, Self
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Generator, Size, Tensor
-from torch.distributions import constraints
 
-from probact.distributions.sphere_parameters import as_generator, as_sphere_parameters, unit_vector
+from probact.distributions.sphere_law import AxialLaw
 from probact.distributions.sphere_sampling import lift_to_sphere
 from probact.special import widen
 
@@ -21,7 +18,7 @@ __all__ = ["PowerSpherical"]
 _STIRLING = 1e3  # from here on the series is exact and differences of log Gamma cancel
 
 
-class PowerSpherical(TorchDistribution):
+class PowerSpherical(AxialLaw):
     """Power spherical law on S^(d-1), d >= 2; uniform at concentration 0.
 
     Args:
@@ -35,45 +32,9 @@ class PowerSpherical(TorchDistribution):
     tensor([0.0000, 0.0000, 0.8333])
     """
 
-    arg_constraints = {"loc": unit_vector, "concentration": constraints.nonnegative}
-    support = unit_vector
-
-    loc: Tensor
-    concentration: Tensor
-
-    def __init__(self, loc: Any, concentration: Any, *, validate_args: bool | None = None) -> None:
-        loc, concentration = as_sphere_parameters(loc, concentration, validate_args)
-        batch_shape = torch.broadcast_shapes(loc.shape[:-1], concentration.shape)
-        self.loc, self.concentration = loc, concentration
-        super().__init__(batch_shape, loc.shape[-1:], validate_args=validate_args)
-
-    @property
-    def dim(self) -> int:
-        return int(self._event_shape[0])
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
-        new: Self = self._get_checked_instance(PowerSpherical, _instance)
-        batch_shape = Size(batch_shape)
-        new.loc = self.loc.expand(*batch_shape, self.dim)
-        new.concentration = self.concentration.expand(batch_shape)
-        super(PowerSpherical, new).__init__(batch_shape, self._event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
-
-    @classmethod
-    def infer_shapes(cls, loc: Any, concentration: Any) -> tuple[Size, Size]:
-        return torch.broadcast_shapes(loc[:-1], concentration), Size(loc[-1:])
-
-    def sample(
-        self,
-        sample_shape: Any = (),
-        *,
-        generator: Generator | None = None,
-        seed: int | None = None,
-    ) -> Tensor:
-        """Draws (*sample_shape, *batch_shape, d): (1 - <mu, x>)/2 is Beta(b, a)."""
-        generator = as_generator(generator, seed, self.loc.device)
-        shape = Size(sample_shape) + self._batch_shape
+    def _draw(self, sample_shape: Size, generator: Generator | None) -> Tensor:
+        """(1 - <mu, x>)/2 is Beta(b, a)."""
+        shape = sample_shape + self._batch_shape
         with torch.no_grad():
             b = torch.full(shape, 0.5 * (self.dim - 1.0)).to(self.concentration.device).double()
             below = torch._standard_gamma(b, generator=generator)

@@ -3,18 +3,17 @@
 from typing import Any, Self
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Generator, Size, Tensor
 from torch.distributions import constraints
 from torch.distributions.kl import register_kl
 
-from probact.distributions.sphere_parameters import as_generator, unit_vector
+from probact.distributions.sphere_law import SphereLaw
 from probact.special import log_sphere_area
 
 __all__ = ["SphereUniform"]
 
 
-class SphereUniform(TorchDistribution):
+class SphereUniform(SphereLaw):
     """Uniform law on S^(dim-1) in R^dim, with respect to surface measure.
 
     Args:
@@ -30,7 +29,6 @@ class SphereUniform(TorchDistribution):
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
-    support = unit_vector
     has_rsample = True
 
     def __init__(
@@ -43,14 +41,13 @@ class SphereUniform(TorchDistribution):
         validate_args: bool | None = None,
     ) -> None:
         self._log_area = log_sphere_area(dim)
-        self.dim = dim
         self._zero = torch.zeros((), dtype=dtype, device=device)
         super().__init__(Size(batch_shape), Size([dim]), validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
         new: Self = self._get_checked_instance(SphereUniform, _instance)
         batch_shape = self._zero.expand(self._batch_shape).expand(Size(batch_shape)).shape
-        new.dim, new._log_area, new._zero = self.dim, self._log_area, self._zero
+        new._log_area, new._zero = self._log_area, self._zero
         super(SphereUniform, new).__init__(batch_shape, self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
@@ -63,26 +60,16 @@ class SphereUniform(TorchDistribution):
     def variance(self) -> Tensor:
         return (self._zero + 1.0 / self.dim).expand(self._batch_shape + self._event_shape)
 
-    def rsample(self, sample_shape: Any = (), *, generator: Generator | None = None) -> Tensor:
-        """Draws (*sample_shape, *batch_shape, d): normalised Gaussians."""
-        shape = self._extended_shape(Size(sample_shape))
-        noise = torch.randn(
-            shape, dtype=self._zero.dtype, device=self._zero.device, generator=generator
-        )
+    @property
+    def device(self) -> torch.device:
+        return self._zero.device
+
+    def _draw(self, sample_shape: Size, generator: Generator | None) -> Tensor:
+        """Normalised Gaussians."""
+        shape = self._extended_shape(sample_shape)
+        noise = torch.randn(shape, dtype=self._zero.dtype, device=self.device, generator=generator)
         unit: Tensor = noise / torch.linalg.vector_norm(noise, dim=-1, keepdim=True)
         return unit
-
-    def sample(
-        self,
-        sample_shape: Any = (),
-        *,
-        generator: Generator | None = None,
-        seed: int | None = None,
-    ) -> Tensor:
-        """Draws (*sample_shape, *batch_shape, d) without gradients, from a generator or a seed."""
-        stream = as_generator(generator, seed, self._zero.device)
-        with torch.no_grad():
-            return self.rsample(sample_shape, generator=stream)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """-log |S^(d-1)| in nats, for unit vectors (..., d)."""

@@ -7,15 +7,12 @@ resultant length. Density C_d(kappa) exp(kappa <mu, x>) with respect to surface 
 from typing import Any, Self
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Generator, Size, Tensor
-from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 
+from probact.distributions.sphere_law import AxialLaw
 from probact.distributions.sphere_parameters import (
-    as_generator,
     as_real_tensor,
-    as_sphere_parameters,
     first_index,
     unit_vector,
 )
@@ -36,8 +33,11 @@ from probact.special import (
 __all__ = ["VonMisesFisher"]
 
 
-class VonMisesFisher(TorchDistribution):
+class VonMisesFisher(AxialLaw):
     """von Mises-Fisher law on S^(d-1) for any d >= 2, uniform at concentration 0.
+
+    Draws are unit to 1e-14 (float64) or 1e-6 (float32); `rsample` is differentiable once, by pathwise
+    gradients in both parameters.
 
     Args:
         loc: unit vectors (..., d), tensor or array; norm one to 1e-5 (float32) or 1e-6 (float64).
@@ -53,20 +53,7 @@ class VonMisesFisher(TorchDistribution):
     (tensor([0.0000, 0.0000, 0.9000]), tensor(0.5353))
     """
 
-    arg_constraints = {"loc": unit_vector, "concentration": constraints.nonnegative}
-    support = unit_vector
     has_rsample = True
-
-    loc: Tensor
-    concentration: Tensor
-
-    def __init__(self, loc: Any, concentration: Any, *, validate_args: bool | None = None) -> None:
-        loc, concentration = as_sphere_parameters(loc, concentration, validate_args)
-        batch_shape = torch.broadcast_shapes(loc.shape[:-1], concentration.shape)
-        self.loc, self.concentration = loc, concentration  # unexpanded: a shared kappa stays one
-        super().__init__(batch_shape, loc.shape[-1:], validate_args=False)  # checked above
-        default = Distribution._validate_args
-        self._validate_args = default if validate_args is None else validate_args
 
     @classmethod
     def mle(cls, x: Any, weights: Any = None) -> Self:
@@ -99,43 +86,10 @@ class VonMisesFisher(TorchDistribution):
         loc = torch.where(length.unsqueeze(-1) > 0, loc, axis)  # kappa = 0: every direction fits
         return cls(loc.to(x.dtype), kappa.to(x.dtype))
 
-    @property
-    def dim(self) -> int:
-        return int(self._event_shape[0])
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
-        new: Self = self._get_checked_instance(VonMisesFisher, _instance)
-        batch_shape = Size(batch_shape)
-        new.loc = self.loc.expand(*batch_shape, self.dim)
-        new.concentration = self.concentration.expand(batch_shape)
-        super(VonMisesFisher, new).__init__(batch_shape, self._event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
-
-    @classmethod
-    def infer_shapes(cls, loc: Any, concentration: Any) -> tuple[Size, Size]:
-        return torch.broadcast_shapes(loc[:-1], concentration), Size(loc[-1:])
-
-    def rsample(self, sample_shape: Any = (), *, generator: Generator | None = None) -> Tensor:
-        """Draws (*sample_shape, *batch_shape, d) with pathwise gradients in both parameters.
-
-        Unit to 1e-14 (float64) or 1e-6 (float32). Once differentiable.
-        """
+    def _draw(self, sample_shape: Size, generator: Generator | None) -> Tensor:
         return rsample_von_mises_fisher(
-            self.loc, self.concentration, tuple(Size(sample_shape)), generator
+            self.loc, self.concentration, tuple(sample_shape), generator
         )
-
-    def sample(
-        self,
-        sample_shape: Any = (),
-        *,
-        generator: Generator | None = None,
-        seed: int | None = None,
-    ) -> Tensor:
-        """Draws (*sample_shape, *batch_shape, d) without gradients, from a generator or a seed."""
-        stream = as_generator(generator, seed, self.loc.device)
-        with torch.no_grad():
-            return self.rsample(sample_shape, generator=stream)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats of unit vectors (..., d), with respect to surface measure.
