@@ -36,8 +36,8 @@ __all__ = ["VonMisesFisher"]
 class VonMisesFisher(AxialLaw):
     """von Mises-Fisher law on S^(d-1) for any d >= 2, uniform at concentration 0.
 
-    Draws are unit to 1e-14 (float64) or 1e-6 (float32); `rsample` is differentiable once, by pathwise
-    gradients in both parameters.
+    Draws are unit to 1e-14 (float64) or 1e-6 (float32); `rsample` is differentiable once, by
+    pathwise gradients in both parameters.
 
     Args:
         loc: unit vectors (..., d), tensor or array; norm one to 1e-5 (float32) or 1e-6 (float64).
