@@ -1,8 +1,29 @@
 """Probability distributions that Pyro lacks, one per file."""
 
 from probact.distributions.angular_gaussian import AngularGaussian
+from probact.distributions.chinese_restaurant_process import ChineseRestaurantProcess
+from probact.distributions.inverse_wishart import InverseWishart
+from probact.distributions.normal_inverse_wishart import NormalInverseWishart
+from probact.distributions.posterior_predictive import PosteriorPredictive
 from probact.distributions.power_spherical import PowerSpherical
+from probact.distributions.product_partition import ProductPartition
 from probact.distributions.sphere_uniform import SphereUniform
+from probact.distributions.student_t import DiagonalStudentT, MultivariateStudentT
+from probact.distributions.student_t_mixture import DiagonalStudentTMixture, StudentTMixture
 from probact.distributions.von_mises_fisher import VonMisesFisher
 
-__all__ = ["AngularGaussian", "PowerSpherical", "SphereUniform", "VonMisesFisher"]
+__all__ = [
+    "AngularGaussian",
+    "ChineseRestaurantProcess",
+    "DiagonalStudentT",
+    "DiagonalStudentTMixture",
+    "InverseWishart",
+    "MultivariateStudentT",
+    "NormalInverseWishart",
+    "PosteriorPredictive",
+    "PowerSpherical",
+    "ProductPartition",
+    "SphereUniform",
+    "StudentTMixture",
+    "VonMisesFisher",
+]

@@ -1,0 +1,75 @@
+"""Sufficient statistics of the rows of each component: how many, their mean, their scatter."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Statistics", "check_partition", "merged", "statistics_of"]
+
+
+class Statistics(NamedTuple):
+    """Of K components: size (K,), mean (K, D), scatter (K, D, D) about the mean.
+
+    The scatter is (K, D), its diagonal, where the coordinates are independent.
+    """
+
+    size: Tensor
+    mean: Tensor
+    scatter: Tensor
+
+
+def check_partition(labels: Tensor, rows: int) -> None:
+    """Refuse labels that are not integers >= 0 of shape (rows,).
+
+    Raises: ValueError naming labels.
+    >>> check_partition(torch.tensor([0, 0, 5]), 3)
+    """
+    integral = isinstance(labels, Tensor) and not (
+        labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool
+    )
+    if not integral or tuple(labels.shape) != (rows,):
+        got = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else labels
+        raise ValueError(f"labels must be integers of shape ({rows},), one per row, got {got}")
+    if rows and int(labels.amin()) < 0:
+        raise ValueError(f"labels must be >= 0, got {int(labels.amin())}")
+
+
+def statistics_of(x: Tensor, labels: Tensor, *, diagonal: bool = False) -> Statistics:
+    """Statistics of x (N, D) by the occupied labels (N,), in the order of the labels' values.
+
+    Two passes: the scatter is summed about each component's own mean, so that data far from zero
+    lose no digits.
+
+    >>> statistics_of(torch.tensor([[0.0], [2.0], [9.0]]), torch.tensor([3, 3, 7]))[:2]
+    (tensor([2., 1.]), tensor([[1.],
+            [9.]]))
+    """
+    _, slot, count = labels.unique(return_inverse=True, return_counts=True)
+    sizes = count.tolist()
+    groups = x[slot.argsort(stable=True)].split(sizes)
+    mean = torch.stack([rows.mean(0) for rows in groups])  # (K, D)
+    centred = [rows - m for rows, m in zip(groups, mean, strict=True)]
+    scatter = [r.square().sum(0) if diagonal else r.mT @ r for r in centred]
+    return Statistics(count.to(x.dtype), mean, torch.stack(scatter))
+
+
+def merged(one: Statistics, other: Statistics) -> Statistics:
+    """Statistics of the rows of both, component by component; shapes broadcast.
+
+    The scatters need not be about the mean alone: whatever was added to them stays.
+
+    >>> x = torch.tensor([[0.0], [2.0], [9.0]])
+    >>> z = torch.zeros(3, dtype=torch.int64)
+    >>> merged(statistics_of(x[:1], z[:1]), statistics_of(x[1:], z[1:])).mean
+    tensor([[3.6667]])
+    """
+    size = one.size + other.size
+    share = (other.size / size).unsqueeze(-1)  # (..., 1)
+    gap = other.mean - one.mean  # (..., D)
+    spread = (one.size.unsqueeze(-1) * share).sqrt() * gap
+    if one.scatter.ndim > one.mean.ndim:
+        between = spread.unsqueeze(-1) * spread.unsqueeze(-2)
+    else:
+        between = spread.square()
+    return Statistics(size, one.mean + share * gap, one.scatter + other.scatter + between)
