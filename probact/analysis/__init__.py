@@ -1,5 +1,50 @@
 """Tensors in, numbers out."""
 
 from probact.analysis.directional import DirectionalFit, directional_fit
+from probact.analysis.information import (
+    Complexity,
+    Reading,
+    complexity,
+    relative_entropy,
+    total_correlation,
+)
+from probact.analysis.partition_uncertainty import (
+    ChainAgreement,
+    CredibleBall,
+    assignment_entropy,
+    chain_agreement,
+    credible_ball,
+)
+from probact.analysis.partitions import (
+    adjusted_rand_index,
+    binder_loss,
+    random_rows,
+    similarity_matrix,
+    variation_of_information,
+)
+from probact.analysis.point_partition import PointPartition, point_partition
+from probact.analysis.projection import Projection, singular_projection
 
-__all__ = ["DirectionalFit", "directional_fit"]
+__all__ = [
+    "ChainAgreement",
+    "Complexity",
+    "CredibleBall",
+    "DirectionalFit",
+    "PointPartition",
+    "Projection",
+    "Reading",
+    "adjusted_rand_index",
+    "assignment_entropy",
+    "binder_loss",
+    "chain_agreement",
+    "complexity",
+    "credible_ball",
+    "directional_fit",
+    "point_partition",
+    "random_rows",
+    "relative_entropy",
+    "similarity_matrix",
+    "singular_projection",
+    "total_correlation",
+    "variation_of_information",
+]

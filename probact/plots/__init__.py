@@ -2,18 +2,22 @@
 
 from probact.plots.circle import CircleStage, plot_circle_activations, plot_training_stages
 from probact.plots.comparison import plot_law_comparison
+from probact.plots.complexity import plot_complexity
 from probact.plots.concentration import plot_concentration_posterior
 from probact.plots.cosines import plot_cosine_marginal
 from probact.plots.projection import plot_projected_activations
 from probact.plots.relations import plot_class_relations
+from probact.plots.similarity import plot_similarity
 
 __all__ = [
     "CircleStage",
     "plot_circle_activations",
     "plot_class_relations",
+    "plot_complexity",
     "plot_concentration_posterior",
     "plot_cosine_marginal",
     "plot_law_comparison",
     "plot_projected_activations",
+    "plot_similarity",
     "plot_training_stages",
 ]
