@@ -27,12 +27,13 @@ def plot_projected_activations(
     sampled_labels: ArrayLike,
     *,
     class_names: Sequence[str] | None = None,
+    unit: str = "cosine",
     axes: Sequence[Axes] | None = None,
 ) -> list[Axes]:
     """Two panels on one scale: observed (N, 2) and sampled (M, 2) points, coloured by class.
 
-    The caller chooses the plane. Labels (N,) and (M,) are classes in 0..C-1; C is the number of
-    names, or one more than the largest label.
+    The caller chooses the plane and names the unit of its axes. Labels (N,) and (M,) are classes
+    in 0..C-1; C is the number of names, or one more than the largest label.
 
     Raises: ValueError if an array has another shape or is not finite, a label is out of range or
     `axes` are not two.
@@ -58,7 +59,7 @@ def plot_projected_activations(
     reach = 1.08 * max(float(np.abs(x).max()) for x in points)
     colors = np.array(class_colors(len(names)))
     for ax, x, y, title in zip(row, points, labels, ("observed", "sampled"), strict=True):
-        tidy(ax, xlabel="first axis (cosine)", ylabel="second axis (cosine)")
+        tidy(ax, xlabel=f"first axis ({unit})", ylabel=f"second axis ({unit})")
         ax.scatter(x[:, 0], x[:, 1], s=7, c=colors[y], alpha=0.6, linewidths=0.0, rasterized=True)
         ax.set(xlim=(-reach, reach), ylim=(-reach, reach), box_aspect=1)
         ax.set_title(f"{title} (N = {len(x)})", fontsize=LABEL_SIZE, color=INK)
