@@ -6,6 +6,7 @@ reads it, and new activations or codes.
 
 from importlib.metadata import version as _version
 
+import probact.default_kernels  # noqa: F401, registers
 from probact import analysis, datasets, distributions, inference, models, nn, plots
 from probact.inference import fit, load, sample
 from probact.networks import Features, Head, capture, find_head

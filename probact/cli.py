@@ -1,10 +1,12 @@
 """The command line: demo, report, check, info.
 
-Exit codes: 0 done, 2 usage, 3 bad input, 4 corrupt file, 6 disk full, 130 interrupted.
+Exit codes: 0 done, 2 usage, 3 bad input, 4 corrupt file, 5 locked by another process, 6 disk full,
+130 interrupted (143 by SIGTERM).
 """
 
 import argparse
 import errno
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -15,14 +17,9 @@ import arviz as az
 import torch
 
 from probact import datasets
+from probact.files.run_errors import CorruptRun, RunLocked
 from probact.inference.fit_result import resolve_device
-from probact.report import (
-    CorruptRun,
-    read_posterior,
-    read_run,
-    render,
-    run_demo,
-)
+from probact.report import read_posterior, read_run, render, run_demo
 
 __all__ = ["main"]
 
@@ -32,12 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        print(str(error) or "interrupted", file=sys.stderr)
+        return 128 + getattr(error, "signal", signal.SIGINT)
     except CorruptRun as error:
         print(f"probact: {error}", file=sys.stderr)
         return 4
+    except RunLocked as error:
+        print(f"probact: {error}", file=sys.stderr)
+        return 5
     except (ValueError, OSError) as error:
         print(f"probact: {error}", file=sys.stderr)
         return 6 if isinstance(error, OSError) and error.errno == errno.ENOSPC else 3

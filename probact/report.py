@@ -20,15 +20,12 @@ import torch
 
 from probact.arrays import check_seed
 from probact.chapters import all_chapters
+from probact.files.run_errors import CorruptRun
 from probact.inference import from_netcdf, to_netcdf
 from probact.inference.atomic import write_atomically
 from probact.study import Chapter, Picture, Table, Text, prepare_study
 
-__all__ = ["CorruptRun", "read_posterior", "read_run", "render", "run_demo"]
-
-
-class CorruptRun(Exception):
-    """A file of a saved run that is there but cannot be read."""
+__all__ = ["read_posterior", "read_run", "render", "run_demo"]
 
 
 _PNG_DPI = 130

@@ -145,8 +145,119 @@ def test_page_on_laws_shows_the_stored_table() -> None:
                 assert [float(n) for n in shown.split(" ± ")] == pytest.approx(stored, abs=0.0051)
 
 
+def assert_spread(numbers: dict[str, float]) -> None:
+    assert numbers["min"] <= numbers["mean"] <= numbers["max"]
+
+
+def test_dpgmm_cnn(run: Callable[..., Path]) -> None:
+    out = run("dpgmm_cnn", "--networks", "2")
+    assert_png(out / "relative_entropy.png", out / "total_correlation.png")
+    numbers = read(out / "numbers.json")
+    (rows,) = numbers["architectures"].values()
+    assert list(rows) == ["true labels", "dropout", "permuted labels", "augmentation"]
+    for layers in rows.values():
+        assert [n["num_kernels"] for n in layers] == [
+            8,
+            8,
+            16,
+            16,
+            16,
+        ]  # two networks of 4 4 8 8 8
+        for n in layers:
+            assert 0.0 < n["share"] <= 1.0
+            for reading in ("relative_entropy", "total_correlation", "num_components"):
+                assert_spread(n[reading])
+            assert n["relative_entropy"]["max"] > 0.0
+    # labels that say nothing cannot be told from unseen images
+    assert rows["true labels"][0]["unseen"] > 0.3
+    assert rows["permuted labels"][0]["unseen"] < 0.3
+    files = sorted((out / "networks").iterdir())
+    assert len(files) == 8
+    times = [path.stat().st_mtime_ns for path in files]
+    run("dpgmm_cnn", "--networks", "2")  # nothing is done twice
+    assert read(out / "numbers.json") == numbers
+    assert [path.stat().st_mtime_ns for path in files] == times
+    with pytest.raises(SystemExit, match="of another setting"):
+        run("dpgmm_cnn", "--networks", "2", "--seed", "1")
+
+
+def test_page_on_representations_shows_the_stored_numbers() -> None:
+    stored = read(ROOT / "docs" / "representations.json")
+    page = (ROOT / "docs" / "representations.md").read_text(encoding="utf-8")
+
+    def cells(head: str) -> list[list[str]]:
+        (block,) = (b for b in page.split("\n\n") if b.startswith(f"| {head} "))
+        return [[c.strip() for c in line.split("|")[1:-1]] for line in block.splitlines()]
+
+    def words(numbers: dict[str, float]) -> str:
+        return f"{numbers['mean']:.2f} ({numbers['min']:.2f} to {numbers['max']:.2f})"
+
+    for architecture, treatments in stored.items():
+        header, _, *rows = cells(f"{architecture}, layer")
+        shown = {name: [row[3 + i] for row in rows] for i, name in enumerate(header[3:])}
+        kept = {t: [words(n["relative_entropy"]) for n in r] for t, r in treatments.items()}
+        assert shown == kept
+
+
+def test_dpgmm_features(run: Callable[..., Path]) -> None:
+    out = run("dpgmm_features")
+    assert_png(out / "clusters_0.png")
+    (numbers,) = read(out / "numbers.json")["sources"].values()
+    assert sum(numbers["sizes"]) == numbers["num_images"] == 448
+    counts = np.array(numbers["classes"]["table"])
+    assert counts.sum() == 448
+    assert counts.sum(1).tolist() == numbers["sizes"]
+    # features of a classifier know its classes better than labels drawn at random
+    assert numbers["classes"]["adjusted_rand_index"] > 0.2
+    assert_spread(numbers["relative_entropy"])
+    density = {name: mean for name, (mean, _) in numbers["log_density"].items()}
+    assert density["DP-GMM"] > density["Gaussian"]  # ten classes are not one Gaussian
+
+
+def test_dpgmm_latents(run: Callable[..., Path], tmp_path: Path) -> None:
+    out = run("dpgmm_latents", "--new", "70")
+    assert_png(out / "codes.png", out / "decoded.png")
+    numbers = read(out / "numbers.json")
+    assert numbers["dim"] == 12
+    density = {name: mean for name, (mean, _) in numbers["log_density"].items()}
+    assert density["DP-GMM"] > density["Gaussian"]
+    fresh = np.load(out / "new_codes.npz")
+    assert fresh["codes"].shape == (70, 12)
+    assert np.isfinite(fresh["log_density"]).all()
+
+
+def test_dpgmm_latents_of_a_file(
+    run: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "codes.npz", mean=rng.standard_normal((90, 2)), spread=np.ones(3))
+    options = ["--codes", str(tmp_path / "codes.npz"), "--new", "5", "--draws", "30"]
+    out = run("dpgmm_latents", *options, "--name", "mean", quick=())
+    assert np.load(out / "new_codes.npz")["codes"].shape == (5, 2)
+    for extra, words in (([], "choose one"), (["--name", "spread"], "codes must be"),
+                         (["--name", "means"], "no tensor 'means'")):  # fmt: skip
+        with pytest.raises(SystemExit, match=words):
+            run("dpgmm_latents", *options, *extra, quick=())
+    with pytest.raises(SystemExit) as exit_:
+        run("dpgmm_latents", quick=())
+    assert exit_.value.code == 2
+    assert "pass --codes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("root", [[], ["--root", "nowhere"]])
+def test_dpgmm_cnn_without_data(
+    run: Callable[..., Path], root: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        run("dpgmm_cnn", *root, quick=())
+    assert exit_.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--root" in line or "no image archive nowhere" in line
+
+
 @pytest.mark.parametrize(
-    "name", ["class_relations", "law_table", "normalised_accuracy", "penultimate_mnist"]
+    "name",
+    ["class_relations", "dpgmm_features", "law_table", "normalised_accuracy", "penultimate_mnist"],
 )
 def test_missing_data(
     name: str, run: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -173,3 +284,17 @@ def test_pretrained_resnet_shortcut(run: Callable[..., Path]) -> None:
     assert torch.equal(y[:, 8:24], x[:, :, ::2, ::2])
     assert not y[:, :8].any()
     assert not y[:, 24:].any()
+
+
+def test_complexity_variants(run: Callable[..., Path]) -> None:
+    variants = read(run("complexity_variants") / "numbers.json")["variants"]
+    exact, drawn = variants["exact"], variants["plain draws"]
+    for reading in ("relative_entropy", "total_correlation"):
+        assert exact[reading]["sd"] < 0.02
+        assert exact[reading]["sd"] < 0.2 * drawn[reading]["sd"]
+    # L_ii <= sqrt(S_ii): narrower marginals only raise the total correlation
+    narrow = variants["Cholesky marginals"]["total_correlation"]["mean"]
+    assert narrow > exact["total_correlation"]["mean"] + 0.2
+    # the component not seen yet is far wider than the data
+    counted = variants["weights n + alpha"]["relative_entropy"]["mean"]
+    assert counted < exact["relative_entropy"]["mean"] - 0.2

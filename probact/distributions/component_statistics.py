@@ -1,11 +1,15 @@
 """Sufficient statistics of the rows of each component: how many, their mean, their scatter."""
 
+from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 __all__ = ["Statistics", "check_partition", "merged", "statistics_of"]
+
+_PIECE = 1 << 14  # rows that are gathered at once
 
 
 class Statistics(NamedTuple):
@@ -46,12 +50,22 @@ def statistics_of(x: Tensor, labels: Tensor, *, diagonal: bool = False) -> Stati
             [9.]]))
     """
     _, slot, count = labels.unique(return_inverse=True, return_counts=True)
-    sizes = count.tolist()
-    groups = x[slot.argsort(stable=True)].split(sizes)
-    mean = torch.stack([rows.mean(0) for rows in groups])  # (K, D)
-    centred = [rows - m for rows, m in zip(groups, mean, strict=True)]
-    scatter = [r.square().sum(0) if diagonal else r.mT @ r for r in centred]
-    return Statistics(count.to(x.dtype), mean, torch.stack(scatter))
+    members = slot.argsort(stable=True).split(count.tolist())
+    sums = [_sums(x, rows.split(_PIECE), diagonal) for rows in members]
+    mean, scatter = (torch.stack(part) for part in zip(*sums, strict=True))
+    return Statistics(count.to(x.dtype), mean, scatter)
+
+
+def _sums(x: Tensor, pieces: Sequence[Tensor], diagonal: bool) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and scatter of some rows of x, gathered piece by piece."""
+    mean = _sum(x[rows].sum(0) for rows in pieces) / sum(map(len, pieces))
+    centred = (x[rows] - mean for rows in pieces)
+    return mean, _sum(r.square().sum(0) if diagonal else r.mT @ r for r in centred)
+
+
+def _sum(terms: Iterable[Tensor]) -> Tensor:
+    """Sum of tensors of one shape, at least one, in their order."""
+    return reduce(torch.add, terms)
 
 
 def merged(one: Statistics, other: Statistics) -> Statistics:

@@ -3,15 +3,34 @@
 from probact.inference.arviz_bridge import compare, draws, from_draws, from_netcdf, to_netcdf
 from probact.inference.default_kernel import default_kernel
 from probact.inference.diagnosis import SamplingWarning
+from probact.inference.dirichlet import (
+    CollapsedGibbs,
+    Components,
+    SliceGibbs,
+    SplitMerge,
+    components,
+)
 from probact.inference.fit_result import Fit, load
+from probact.inference.gibbs import GibbsKernel, Sweep
+from probact.inference.chains.interrupts import Interrupted
 from probact.inference.likelihood import log_likelihood
-from probact.inference.sampling import sample
+from probact.inference.chains.pyro_kernel import as_pyro_kernel
+from probact.inference.sampling import resume, sample
 from probact.inference.svi import fit
 
 __all__ = [
+    "CollapsedGibbs",
+    "Components",
     "Fit",
+    "GibbsKernel",
+    "Interrupted",
     "SamplingWarning",
+    "SliceGibbs",
+    "SplitMerge",
+    "Sweep",
+    "as_pyro_kernel",
     "compare",
+    "components",
     "default_kernel",
     "draws",
     "fit",
@@ -19,6 +38,7 @@ __all__ = [
     "from_netcdf",
     "load",
     "log_likelihood",
+    "resume",
     "sample",
     "to_netcdf",
 ]

@@ -1,5 +1,6 @@
 """End-of-run warnings, in words: divergences, chains that disagree, too few effective draws."""
 
+import inspect
 import warnings
 
 import numpy as np
@@ -7,7 +8,7 @@ import xarray as xr
 
 from probact.inference.arviz_bridge import convergence
 
-__all__ = ["SamplingWarning", "complaints", "warn_about"]
+__all__ = ["SamplingWarning", "announce", "complaints", "warn_about"]
 
 MAX_RHAT = 1.01  # Vehtari et al. 2021
 MIN_ESS_PER_CHAIN = 100  # Vehtari et al. 2021: 400 for four chains
@@ -23,25 +24,43 @@ class SamplingWarning(UserWarning):
 
 
 def warn_about(posterior: xr.Dataset, stats: xr.Dataset) -> None:
-    """One `SamplingWarning` per complaint, pointing at the caller of `sample`."""
+    """One `SamplingWarning` per complaint."""
     for text in complaints(posterior, stats):
-        warnings.warn(text, SamplingWarning, stacklevel=3)
+        announce(text)
+
+
+def announce(text: str) -> None:
+    """A `SamplingWarning` that points at the caller outside of this package.
+
+    >>> with warnings.catch_warnings(record=True, action="always") as caught:
+    ...     announce("run longer")
+    >>> str(caught[0].message)
+    'run longer'
+    """
+    level, frame = 1, inspect.currentframe()
+    while frame and frame.f_globals.get("__name__", "").startswith("probact."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, SamplingWarning, stacklevel=level)
 
 
 def complaints(posterior: xr.Dataset, stats: xr.Dataset) -> list[str]:
-    """What is wrong with a run, in words. Labels (integers per point) are not judged.
+    """What is wrong with a run, in words.
+
+    Labels (integers per point) are not judged. Beside them, a variable that never moves in any
+    chain is no fault: clusters far apart have the same number and shares in all draws.
 
     >>> run = xr.Dataset({"mu": (("chain", "draw"), np.zeros((1, 2)))})
     >>> complaints(run, xr.Dataset())
     ['2 draws per chain are too few to judge convergence; raise draws']
     """
-    return _divergences(stats) + _disagreements(_judged(posterior))
+    labelled = any(v.dtype.kind in "iu" and v.ndim > 2 for v in posterior.data_vars.values())
+    return _divergences(stats) + _disagreements(_judged(posterior), labelled)
 
 
 def _judged(posterior: xr.Dataset) -> xr.Dataset:
     """The variables for which R-hat means something: all but integers per point."""
     names = [name for name, v in posterior.data_vars.items() if v.dtype.kind == "f" or v.ndim == 2]
-    return posterior[names].astype(float)
+    return posterior[names]
 
 
 def _divergences(stats: xr.Dataset) -> list[str]:
@@ -55,7 +74,7 @@ def _divergences(stats: xr.Dataset) -> list[str]:
     ]
 
 
-def _disagreements(posterior: xr.Dataset) -> list[str]:
+def _disagreements(posterior: xr.Dataset, labelled: bool) -> list[str]:
     """Complaints about constant variables, R-hat and effective sample size."""
     chains, size = posterior.sizes.get("chain", 0), posterior.sizes.get("draw", 0)
     if not posterior.data_vars:
@@ -63,10 +82,11 @@ def _disagreements(posterior: xr.Dataset) -> list[str]:
     if size < MIN_DRAWS:
         return [f"{size} draws per chain are too few to judge convergence; raise draws"]
     moving = [name for name in posterior.data_vars if _moves(posterior[name])]
-    texts = [_stuck(posterior[name]) for name in posterior.data_vars if name not in moving]
+    still = [posterior[name] for name in posterior.data_vars if name not in moving]
+    texts = [_stuck(variable) for variable in still if not _may_be_constant(variable, labelled)]
     if not moving:
         return texts
-    rhat, ess = convergence(posterior[moving])
+    rhat, ess = convergence(posterior[moving].astype(float))
     for name in moving:
         worst, fewest = _extreme(rhat[name], np.nanmax), _extreme(ess[name], np.nanmin)
         if chains > 1 and worst > MAX_RHAT:
@@ -83,6 +103,11 @@ def _disagreements(posterior: xr.Dataset) -> list[str]:
 def _moves(variable: xr.DataArray) -> bool:
     """True when some chain takes more than one value of the variable."""
     return bool((variable.max("draw") > variable.min("draw")).any())
+
+
+def _may_be_constant(variable: xr.DataArray, labelled: bool) -> bool:
+    """Whether it is no news that all draws of all chains are the same."""
+    return labelled and bool((variable.max() == variable.min()).all())
 
 
 def _stuck(variable: xr.DataArray) -> str:

@@ -13,6 +13,7 @@ from numpy.random import SeedSequence
 from torch import Tensor
 from torch.nn import Module
 
+from probact.arrays import check_seed
 from probact.capturing.passes import usable
 from probact.inference.arviz_bridge import Posterior, run_attributes, to_arviz
 from probact.inference.batches import to_device
@@ -21,7 +22,6 @@ from probact.inference.groups import constant_group, observed_group, posterior_g
 from probact.inference.guides import guide_from_recipe
 from probact.inference.layout import latent_sites, observed_sites, read_sites
 from probact.inference.parameters import local_parameters
-from probact.arrays import check_seed
 from probact.inference.randomness import seeded
 
 __all__ = ["Fit", "load", "resolve_device"]

@@ -16,7 +16,7 @@ __all__ = ["constant_group", "observed_group", "posterior_group", "sampled", "st
 def posterior_group(
     model: Model,
     sites: Mapping[str, Site],
-    values: Mapping[str, Tensor],
+    values: Mapping[str, Tensor | np.ndarray],
     attributes: Mapping[str, Any],
 ) -> xr.Dataset:
     """Draws (chain, draw, ...) of sites, and of what a kernel records besides, as one group.
@@ -27,7 +27,9 @@ def posterior_group(
     >>> dict(group.sizes)
     {'chain': 2, 'draw': 3}
     """
-    named, arrays = model_table(model, "dims"), {k: as_array(v) for k, v in values.items()}
+    named = model_table(model, "dims")
+    # an array is the caller's gift: draws are not held twice
+    arrays = {k: v if isinstance(v, np.ndarray) else as_array(v) for k, v in values.items()}
     dims = {
         name: sites[name].dims
         if name in sites

@@ -1,44 +1,46 @@
 """`sample`: Markov chains of a Pyro program, each under its own seed, out as an ArviZ posterior.
 
-The chains run one after the other in this process through `pyro.infer.MCMC`, one chain per call:
-Pyro's own multi-chain mode seeds chain c with seed + c, and whether it runs in parallel depends on
-the machine.
+Gibbs kernels of ours and Pyro's kernels go through one loop over chains. Pyro's own multi-chain
+mode is not used: it seeds chain c with seed + c, and whether it runs in parallel depends on the
+machine.
 """
 
-import copy
+import json
+import os
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 import xarray as xr
-from numpy.random import SeedSequence
-from pyro.infer import HMC, MCMC
-from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
 from torch import Tensor
-from torch.distributions import biject_to
-from tqdm.auto import tqdm
 
-from probact.arrays import check_count
+from probact.arrays import check_count, check_seed
 from probact.inference.arviz_bridge import Posterior, run_attributes, to_arviz
 from probact.inference.batches import as_args
-from probact.inference.default_kernel import default_kernel
-from probact.inference.diagnosis import SamplingWarning, warn_about
+from probact.inference.chains.driver import Kept, Manner, run_in_memory, run_on_disk
+from probact.inference.diagnosis import warn_about
+from probact.inference.checkpoints.fingerprints import (
+    data_fingerprint,
+    kernel_fingerprint,
+    model_fingerprint,
+)
+from probact.inference.gibbs import GibbsKernel
+from probact.inference.chains.gibbs_chain import Task
 from probact.inference.groups import constant_group, observed_group, posterior_group, stats_group
-from probact.inference.layout import Model, Site, latent_sites, observed_sites, read_sites
+from probact.inference.chains.kernels import Kernel, build_kernel
+from probact.inference.layout import Model, Site, observed_sites, read_sites
 from probact.inference.parameters import empty_store
-from probact.arrays import check_seed
-from probact.inference.randomness import seeded, spawn_seeds
-from probact.inference.recording import Recording, RecordingKernel
-from probact.inference.support import outside_support_diverges
+from probact.inference.chains.plan import Plan
+from probact.inference.randomness import spawn_seeds
+from probact.inference.checkpoints.run_directory import read_settings
 from probact.inference.threads import threads_for
 
-__all__ = ["sample"]
+__all__ = ["resume", "sample"]
 
-Kernel: TypeAlias = MCMCKernel | Callable[[Any], MCMCKernel]
+COMMIT_EVERY = timedelta(seconds=10)
 
 
 def sample(
@@ -51,147 +53,130 @@ def sample(
     chains: int = 4,
     thin: int = 1,
     seed: int = 0,
-    checkpoint: str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    processes: int = 1,
+    save_warmup: bool = False,
+    commit_every: int | timedelta = COMMIT_EVERY,
 ) -> Posterior:
     """Draws from the posterior of `model(*data)`: InferenceData on ArviZ 0.x, DataTree on 1.x.
 
-    data: None, a tensor or a (named) tuple of tensors. kernel: a Pyro kernel on `model`, or a
-    function from the model to one (the class `NUTS` is such a function); None takes
+    data: None, a tensor or a (named) tuple of tensors. kernel: a `GibbsKernel`, a Pyro kernel on
+    `model`, or a function from the model to one (the class `NUTS` is such a function); None takes
     `default_kernel(model)`. Each chain makes `tune` steps that are dropped, then `draws` times
     `thin` steps of which every thin-th is kept. The same seed gives the same bits, whatever the
-    number of chains; the caller's random streams are left as they were.
+    number of chains; the caller's random streams are left as they were. Where a kernel offers
+    several starts, each runs for 20 steps and the likeliest goes on; the posterior's attribute
+    `starts` (JSON) says which one.
+
+    processes: chains that run at once, in processes of one thread each; the bits are those of
+    processes=1 for data of less than 2^20 numbers, and else those of one thread. save_warmup adds
+    the groups warmup_posterior and warmup_sample_stats.
+
+    checkpoint: a folder to which a Gibbs kernel's chains are committed every `commit_every`
+    iterations (an integer) or seconds (a timedelta). A run that ended at any moment goes on from
+    its last commit, by the same call or by `resume`, with the bits of one that never ended; a
+    finished one is read. SIGINT and SIGTERM end the current step, commit and raise `Interrupted`.
+    Without a checkpoint, Ctrl-C returns the draws made so far.
 
     Groups: posterior, sample_stats (lp = log joint density in nats, acceptance_rate, diverging,
-    ...), observed_data, constant_data. Divergences, disagreeing chains and low ESS end in a
-    `SamplingWarning`.
+    ...), observed_data, constant_data, and those that the kernel adds. Divergences, disagreeing
+    chains and low ESS end in a `SamplingWarning`.
 
-    Raises: ValueError naming the argument that is wrong; NotImplementedError for checkpoint.
-    >>> import pyro, pyro.distributions as dist
+    Raises: ValueError naming the argument that is wrong, or a checkpoint of another run;
+    RunLocked for a checkpoint that another process writes; CorruptRun for a damaged one; OSError
+    when the disk is full; RuntimeError for a process that died.
+    >>> import pyro, pyro.distributions as dist, warnings
     >>> coin = lambda: pyro.sample("p", dist.Beta(2.0, 2.0))
     >>> with warnings.catch_warnings(action="ignore"):
     ...     post = sample(coin, draws=20, tune=20, chains=1, progress=False)
     >>> post.posterior["p"].dims
     ('chain', 'draw')
     """
-    if checkpoint is not None:
-        raise NotImplementedError("checkpoint= comes with the driver for Gibbs kernels; pass None")
     for name, count in (("draws", draws), ("chains", chains), ("thin", thin)):
         check_count(count, name)
     check_count(tune, "tune", smallest=0)
     check_seed(seed)
+    manner = Manner(progress, processes, commit_every)
+    _check_manner(manner, save_warmup)
     if not callable(model):
         raise ValueError(f"model must be callable, got {type(model).__name__}")
-    args = as_args(data)
-    started = time.perf_counter()
+    args, started = as_args(data), time.perf_counter()
+    plan, seeds = Plan(draws, tune, thin, save_warmup), spawn_seeds(seed, chains)
     with empty_store(), torch.enable_grad(), threads_for(args):
         sites = read_sites(model, args, seed)
-        inner = _build_kernel(model, kernel, sites)
-        with _progress_line(chains, tune + draws, progress) as tick:
-            recordings = [
-                _run_chain(inner, args, child, draws=draws, tune=tune, thin=thin, tick=tick)
-                for child in spawn_seeds(seed, chains)
-            ]
+        task = Task(build_kernel(model, kernel, sites), model, data, plan, _device_of(args))
+        if checkpoint is None:
+            kept = run_in_memory(task, seeds, manner)
+        else:
+            known = {**plan._asdict(), "chains": chains, "seed": int(seed), "device": task.device}
+            described = _description(task, args, known)
+            kept = run_on_disk(task, seeds, manner, Path(checkpoint), described)
     seconds = time.perf_counter() - started
-    attributes = run_attributes(seed=seed, device=_device_of(args), seconds=seconds, tune=tune)
-    groups = _groups(model, sites, recordings, attributes)
+    marks = run_attributes(seed=seed, device=task.device, seconds=seconds, tune=tune)
+    groups = _groups(task, sites, kept, marks)
     warn_about(groups["posterior"], groups["sample_stats"])
     return to_arviz(groups)
 
 
-def _build_kernel(model: Model, kernel: Kernel | None, sites: Mapping[str, Site]) -> MCMCKernel:
-    """The kernel of the run, checked against the model's latent sites."""
-    if not latent_sites(sites):
-        raise ValueError(
-            f"model has no latent sites to sample: it has {sorted(sites) or 'no sites'}"
-        )
-    if isinstance(kernel, MCMCKernel):
-        built = kernel
-    elif kernel is None or callable(kernel):
-        built = default_kernel(model) if kernel is None else kernel(model)
-    else:
-        raise ValueError(f"kernel must be a Pyro kernel or build one, got {type(kernel).__name__}")
-    if not isinstance(built, MCMCKernel):
-        raise ValueError(f"kernel must build a Pyro kernel, it built {type(built).__name__}")
-    if isinstance(built, HMC):
-        if built.model is not model:
-            raise ValueError("kernel must be built on the same model that is sampled")
-        _check_continuous(sites)
-    return built
-
-
-def _check_continuous(sites: Mapping[str, Site]) -> None:
-    """Warn of discrete sites that NUTS sums out; refuse those it cannot."""
-    for name, site in latent_sites(sites).items():
-        if not site.fn.support.is_discrete:
-            _check_transform(name, site)
-            continue
-        if not site.fn.has_enumerate_support:
-            law = type(site.fn).__name__
-            raise ValueError(
-                f"NUTS cannot sample the discrete site {name!r} ({law}); pass kernel="
-            )
-        warnings.warn(
-            f"{name} is discrete: NUTS sums it out, so the posterior holds no draws of it",
-            SamplingWarning,
-            stacklevel=4,
-        )
-
-
-def _run_chain(
-    kernel: MCMCKernel,
-    args: tuple[Any, ...],
-    seed: SeedSequence,
+def resume(
+    dir: str | os.PathLike[str],
+    model: Model,
+    data: Any = None,
     *,
-    draws: int,
-    tune: int,
-    thin: int,
-    tick: Callable[[MCMCKernel], None],
-) -> Recording:
-    """One chain on a fresh copy of the kernel, so that no chain inherits another's step size."""
-    inner = copy.deepcopy(kernel, {id(kernel.model): kernel.model})
-    recorder = RecordingKernel(inner, draws=draws, tune=tune, thin=thin, tick=tick)
-    run = MCMC(recorder, num_samples=draws, warmup_steps=tune, disable_progbar=True)
-    with seeded(seed), outside_support_diverges():
-        try:
-            run.run(*args)
-        except ValueError as error:
-            if "cannot find valid initial params" not in str(error):
-                raise
-            raise ValueError(
-                "model has no finite log joint density at any of 100 random starts; check that the"
-                " data lie in the support of their sites and that the priors do not overflow"
-            ) from error
-    return recorder.recording()
+    kernel: Kernel | None = None,
+    progress: bool = True,
+    processes: int = 1,
+    commit_every: int | timedelta = COMMIT_EVERY,
+) -> Posterior:
+    """Finish the run in the checkpoint `dir` that `sample` began, and return all of its draws.
+
+    Model, data and kernel are given again, since no code is stored; they are compared with what
+    the run was begun with. A finished run is just read.
+
+    Raises: as `sample`; ValueError for a folder without a run.
+    >>> resume("no/such/folder", lambda: None)
+    Traceback (most recent call last):
+    ValueError: 'no/such/folder' holds no run to resume: it has no config.json
+    """
+    return sample(
+        model,
+        data,
+        kernel=kernel,
+        **read_settings(Path(dir)),
+        checkpoint=dir,
+        progress=progress,
+        processes=processes,
+        commit_every=commit_every,
+    )
 
 
-def _check_transform(name: str, site: Site) -> None:
-    """Refuse a support that NUTS has no map to, as unit vectors."""
-    try:
-        biject_to(site.fn.support)
-    except NotImplementedError:
+def _check_manner(manner: Manner, save_warmup: bool) -> None:
+    """Refuse options that are wrong by themselves."""
+    check_count(manner.processes, "processes")
+    if not isinstance(save_warmup, bool):
+        raise ValueError(f"save_warmup must be True or False, got {save_warmup!r}")
+    every = manner.commit_every
+    if not isinstance(every, timedelta):
+        check_count(every, "commit_every")
+
+
+def _description(task: Task, args: tuple[Any, ...], settings: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint must agree with.
+
+    Raises: ValueError for a Pyro kernel.
+    """
+    if not isinstance(task.kernel, GibbsKernel):
         raise ValueError(
-            f"NUTS cannot sample {name!r}, a {type(site.fn).__name__} on {site.fn.support}: "
-            "if it is observed, pass its values as data"
-        ) from None
-
-
-@contextmanager
-def _progress_line(
-    chains: int, steps: int, progress: bool
-) -> Iterator[Callable[[MCMCKernel], None]]:
-    """One line for all chains on stderr, none where stderr is no terminal."""
-    with tqdm(total=chains * steps, disable=None if progress else True) as line:
-
-        def tick(kernel: MCMCKernel) -> None:
-            if line.disable:
-                return
-            chain = min(line.n // steps + 1, chains)
-            line.set_description(f"chain {chain}/{chains}", refresh=False)
-            line.set_postfix(kernel.logging() or {}, refresh=False)
-            line.update()
-
-        yield tick
+            f"checkpoint must be None for {type(task.kernel).__name__}: what a Pyro kernel adapts"
+            " cannot be saved, so its chain could not go on with the same bits"
+        )
+    return {
+        "settings": settings,
+        "model": model_fingerprint(task.model, args),
+        "data": data_fingerprint(args),
+        "kernel": kernel_fingerprint(task.kernel),
+    }
 
 
 def _device_of(args: tuple[Any, ...]) -> str:
@@ -200,18 +185,27 @@ def _device_of(args: tuple[Any, ...]) -> str:
 
 
 def _groups(
-    model: Model,
-    sites: Mapping[str, Site],
-    recordings: list[Recording],
-    attributes: Mapping[str, Any],
+    task: Task, sites: Mapping[str, Site], kept: Kept, attributes: Mapping[str, Any]
 ) -> dict[str, xr.Dataset]:
-    """The run's groups by name, chains stacked."""
-    names = recordings[0].draws
-    values = {name: torch.stack([r.draws[name] for r in recordings]) for name in names}
-    stats = {name: np.stack([r.stats[name] for r in recordings]) for name in recordings[0].stats}
-    return {
-        "posterior": posterior_group(model, sites, values, attributes),
-        "sample_stats": stats_group(stats, attributes),
-        "observed_data": observed_group(model, observed_sites(sites), attributes),
-        "constant_data": constant_group(model, attributes),
-    }
+    """The run's groups by name."""
+    model, marks = task.model, dict(attributes)
+    if any(kept.starts):
+        marks["starts"] = json.dumps(kept.starts, allow_nan=False)
+    if kept.interruption:
+        marks["interruption"] = kept.interruption
+    groups = {}
+    for prefix, rows in (("", kept.draws), ("warmup_", kept.warmup)):
+        values, stats = (_under(rows, kind) for kind in ("draws", "stats"))
+        groups[f"{prefix}posterior"] = posterior_group(model, sites, values, marks)
+        groups[f"{prefix}sample_stats"] = stats_group(stats, marks)
+    groups["observed_data"] = observed_group(model, observed_sites(sites), marks)
+    groups["constant_data"] = constant_group(model, marks)
+    if isinstance(task.kernel, GibbsKernel):
+        values = _under(kept.draws, "draws")
+        groups |= task.kernel.export(model, task.data, values, marks)
+    return groups
+
+
+def _under(rows: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The rows whose name begins with `kind`, without it."""
+    return {name.removeprefix(f"{kind}/"): v for name, v in rows.items() if name.startswith(kind)}

@@ -21,12 +21,12 @@ from torch.optim import Adam, Optimizer
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from probact.arrays import check_seed
 from probact.inference.batches import as_args, batches, check_batch_size, num_rows, to_device
 from probact.inference.fit_result import Fit, resolve_device
 from probact.inference.guides import build_guide
 from probact.inference.layout import Site, latent_sites, observed_sites, read_sites
 from probact.inference.parameters import local_parameters, refuse_stray_parameters
-from probact.arrays import check_seed
 from probact.inference.randomness import seeded
 
 __all__ = ["fit"]

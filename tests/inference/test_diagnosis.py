@@ -63,6 +63,15 @@ def test_labels_per_point_are_not_judged():
     assert complaints(run(z=z), NOTHING) == []
 
 
+def test_a_partition_that_never_moves_is_no_fault_where_the_chains_agree(noise):
+    z = np.ones((2, 400, 5), dtype=int)
+    same, apart = np.full((2, 400), 3), np.full((2, 400), 3) * [[1], [2]]
+    assert complaints(run(alpha=noise, z=z, num_components=same), NOTHING) == []
+    assert complaints(run(alpha=noise, z=z, num_components=apart), NOTHING) == [
+        "chains are stuck at different values of num_components; run longer"
+    ]
+
+
 def test_integer_summaries_are_judged():
     k = np.arange(2)[:, None] * 5 + np.random.default_rng(2).integers(1, 4, size=(2, 400))
     assert complaints(run(num_components=k), NOTHING)[0].startswith("chains disagree on num_comp")

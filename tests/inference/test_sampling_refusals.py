@@ -51,8 +51,3 @@ def test_data_outside_the_support_is_refused():
 
     with pytest.raises(ValueError, match="no finite log joint density at any of 100 random"):
         pi.sample(model, torch.tensor(-1.0), progress=False)
-
-
-def test_checkpoint_is_not_there_yet(x):
-    with pytest.raises(NotImplementedError, match="driver for Gibbs kernels"):
-        pi.sample(NormalMean(), x, checkpoint="runs/mean")

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from probact.distributions import NormalInverseWishart
 from probact.inference.arviz_bridge import dataset, from_netcdf, to_arviz, to_netcdf
-from probact.inference.dirichlet.state import DPState, pose
+from probact.inference.dirichlet.problem import pose
+from probact.inference.dirichlet.state import DPState
 from probact.inference.dirichlet.state import log_joint as kernel_log_joint
 from probact.inference.groups import constant_group, posterior_group
 from probact.inference.layout import read_sites
