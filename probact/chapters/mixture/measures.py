@@ -79,9 +79,7 @@ def measure(study: Study) -> Measures:
     one = model.mixture(x, torch.zeros(len(x), dtype=torch.int64), 1e-9)
     classes = model.mixture(x, fitting.labels, 1e-9)
     samples = predictive.sample((_SAMPLES,), seed=study.seed)
-    with torch.no_grad():
-        back = (samples @ axes.T + mean).to(fitting.x.dtype)
-        assigned = study.wide.net.head(back.to(study.wide.net.head.weight)).argmax(1).cpu()
+    assigned = ((samples @ axes.T + mean) @ study.wide.weight.double().T).argmax(1)
     readings = complexity(predictive, x, num_samples=20_000, seed=study.seed)
     study.say("clusters compared with classes, held-out half scored")
     return Measures(
