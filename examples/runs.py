@@ -25,10 +25,12 @@ __all__ = ["arguments", "halves", "held_out_digits", "markdown", "save_numbers",
 def arguments(
     doc: str | None,
     argv: Sequence[str] | None,
-    needs: Sequence[str],
+    needs: Sequence[str] | None,
     parser: argparse.ArgumentParser | None = None,
 ) -> argparse.Namespace:
     """Options of an example, its output folder made; `needs` are files of the root in full size.
+
+    None for `needs`: the example reads nothing from the root.
 
     Options of the example's own come in through `parser`. A missing root or file ends the run with
     one line and exit code 2.
@@ -40,7 +42,7 @@ def arguments(
     parser.add_argument("--out", type=Path, default=Path("runs") / Path(parser.prog).stem)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    if not args.quick:
+    if not args.quick and needs is not None:
         if args.root is None:
             parser.exit(2, f"{parser.prog}: pass --root DIR, the folder of the data, or --quick\n")
         missing = [name for name in needs if not (args.root / name).is_file()]

@@ -4,11 +4,12 @@ Symbols: x (N, channels, H, W) images in [0, 1]; a (N, D) penultimate activation
 nonlinearity, so that they fill the whole space; W (C, D) weight of the head, without bias.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from probact.arrays import as_labels, check_count
 from probact.capturing.passes import undisturbed
@@ -80,11 +81,13 @@ def train_classifier(
     weight_decay: float = 1e-4,
     seed: int = 0,
     transform: Callable[[Tensor, Generator], Tensor] | None = None,
+    optimiser: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
 ) -> Iterator[Epoch]:
     """Train in place with AdamW and a cosine schedule, yielding before and after every epoch.
 
     Rows are shuffled by a generator of `seed`; `transform` augments a batch with it. The network
-    stays where it is: move it and the images to one device first.
+    stays where it is: move it and the images to one device first. An `optimiser` of the
+    parameters takes the place of AdamW and its two numbers, and keeps its rate throughout.
 
     Raises:
         TypeError, ValueError: at the first step, fewer than two images, labels that are not one
@@ -96,11 +99,14 @@ def train_classifier(
     check_count(epochs, "epochs")
     check_count(batch_size, "batch_size")
     generator = Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(net.parameters(), learning_rate, weight_decay=weight_decay)
     batches = max(1, len(images) // batch_size)  # the rest of a shuffle waits for the next one
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, learning_rate, total_steps=epochs * batches
-    )
+    steps: torch.optim.Optimizer
+    schedule: LRScheduler | None = None
+    if optimiser is None:
+        steps = torch.optim.AdamW(net.parameters(), learning_rate, weight_decay=weight_decay)
+        schedule = OneCycleLR(steps, learning_rate, total_steps=epochs * batches)
+    else:
+        steps = optimiser(net.parameters())
     yield Epoch(0, float("nan"), net)
     for number in range(1, epochs + 1):
         net.train()
@@ -109,10 +115,11 @@ def train_classifier(
         for rows in order[: batches * batch_size].tensor_split(batches):
             x = images[rows] if transform is None else transform(images[rows], generator)
             loss = _cross_entropy(net(x), labels[rows])
-            optimiser.zero_grad()
+            steps.zero_grad()
             loss.backward()
-            optimiser.step()
-            schedule.step()
+            steps.step()
+            if schedule is not None:
+                schedule.step()
             total += loss.item()
         if not total < float("inf"):
             raise ValueError(f"the loss is not finite in epoch {number}: lower the learning rate")
