@@ -69,9 +69,8 @@ def sample(
     several starts, each runs for 20 steps and the likeliest goes on; the posterior's attribute
     `starts` (JSON) says which one.
 
-    processes: chains that run at once, in processes of one thread each; the bits are those of
-    processes=1 for data of less than 2^20 numbers, and else those of one thread. save_warmup adds
-    the groups warmup_posterior and warmup_sample_stats.
+    processes: chains that run at once, in spawned processes; the bits are those of processes=1.
+    save_warmup adds the groups warmup_posterior and warmup_sample_stats.
 
     checkpoint: a folder to which a Gibbs kernel's chains are committed every `commit_every`
     iterations (an integer) or seconds (a timedelta). A run that ended at any moment goes on from

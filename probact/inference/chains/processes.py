@@ -84,7 +84,7 @@ def _start(jobs: Sequence[Job], payload: bytes) -> Worker:
     """A child that runs the jobs."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(payload, theirs), daemon=True)
+    process = context.Process(target=_work, args=(payload, theirs, torch.get_num_threads()), daemon=True)
     process.start()
     theirs.close()  # else the pipe would not break when the child dies
     return Worker(process, ours, jobs)
@@ -142,11 +142,11 @@ def _error(chain: int, kind: str, text: str, trace: str) -> Exception:
     return error
 
 
-def _work(payload: bytes, connection: Connection) -> None:
-    """What a child does: one thread, no signals, its chains one after the other."""
+def _work(payload: bytes, connection: Connection, threads: int) -> None:
+    """What a child does: no signals, its chains one after the other, on the parent's threads."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent says when to stop
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)  # another number sums in another order
     try:
         connection.send(("done", _run_jobs(payload, connection)))
     except (BrokenPipeError, ConnectionResetError):

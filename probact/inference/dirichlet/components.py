@@ -95,7 +95,7 @@ def components(posterior: Posterior, chain: int, draw: int) -> Components:
     >>> names = {"z": ("chain", "draw", "obs"), "alpha": ("chain", "draw")}
     >>> x = dataset({"x": np.array([[1.0], [2.0], [3.0]])}, {"x": ("obs", "feature")})
     >>> groups = {"posterior": dataset(sites, names), "constant_data": dataset(group, axes)}
-    >>> found = components(to_arviz({**groups, "observed_data": x}), 0, 0)
+    >>> found = components(to_arviz(groups | {"observed_data": x}), 0, 0)
     >>> found.mean.item(), found.scale.item(), found.df.item()  # S = 1 + 2 + 3/4 * 2^2
     (1.5, 6.0, 6.0)
     """
