@@ -18,6 +18,7 @@ import torch
 
 from probact import datasets
 from probact.files.run_errors import CorruptRun, RunLocked
+from probact.inference.checkpoints.run_directory import describe_run
 from probact.inference.fit_result import resolve_device
 from probact.report import read_posterior, read_run, render, run_demo
 
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
     for name, command, what in (
         ("report", _report, "write report.html of a saved run again"),
-        ("info", _info, "say what a saved run holds"),
+        ("info", _info, "say what a saved run or a checkpoint holds"),
     ):
         sub = commands.add_parser(name, help=what)
         sub.add_argument("dir", metavar="DIR", help="folder of the run")
@@ -97,10 +98,26 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    run = read_run(options.dir)
+    folder = Path(options.dir)
+    if (folder / "config.json").exists() or (folder / "chain-0").exists():
+        _info_of_chains(folder)
+        return
+    run = read_run(folder)
     made = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
     print(f"{run['dataset']}, seed {run['seed']}, {run['device']}, {run['created_at']}; {made}")
-    _summarise(Path(options.dir))
+    _summarise(folder)
+
+
+def _info_of_chains(folder: Path) -> None:
+    """How far a checkpoint of `probact.sample` got."""
+    run = describe_run(folder)
+    made = ", ".join(f"{name} {version}" for name, version in run.versions.items())
+    print(f"chains of {run.model} by {run.kernel}, begun {run.created_at}; {made}")
+    print(", ".join(f"{name} {value}" for name, value in run.settings.items()))
+    for chain, done in enumerate(run.done):
+        print(f"chain {chain}: {done} of {run.steps} steps")
+    if min(run.done) < run.steps:
+        print(f'go on with probact.inference.resume("{folder}", model, data)')
 
 
 def _summarise(folder: Path) -> None:

@@ -266,3 +266,20 @@ def test_a_thread_that_is_not_the_main_one_samples_as_well(tmp_path, whole):
     thread.start()
     thread.join()
     assert same_draws(made[0], whole)
+
+
+def test_info_tells_how_far_a_run_got(tmp_path, capsys):
+    kernel = NormalGibbs(signal_at={60: signal.SIGINT})
+    with pytest.raises(pi.Interrupted):
+        run(checkpoint=tmp_path, kernel=kernel)
+    assert cli.main(["info", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "NormalGibbs" in printed
+    assert "resume(" in printed
+    resume(tmp_path)
+    assert cli.main(["info", str(tmp_path)]) == 0
+    assert "resume(" not in capsys.readouterr().out
+    with only_writer(tmp_path / "lock"):
+        assert cli.main(["info", str(tmp_path)]) == 5
+    (tmp_path / "config.json").write_text("{}")
+    assert cli.main(["info", str(tmp_path)]) == 4

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from probact.files.run_errors import CorruptRun
 from probact.inference.checkpoints.chain_folder import ChainFolder
@@ -21,7 +21,7 @@ from probact.inference.checkpoints.locks import only_writer
 from probact.inference.chains.plan import Plan
 from probact.inference.checkpoints.run_files import read_json, write_json
 
-__all__ = ["open_run", "read_settings"]
+__all__ = ["RunSummary", "describe_run", "open_run", "read_settings"]
 
 FORM = "probact-run"
 SETTINGS = {
@@ -34,6 +34,18 @@ SETTINGS = {
     "device": str,
 }
 FIELDS = ("settings", "model", "data", "kernel")
+
+
+class RunSummary(NamedTuple):
+    """What a run on disk is and how far it got."""
+
+    model: str  # where its class or function is defined
+    kernel: str
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    created_at: str
+    steps: int  # of a whole chain
+    done: list[int]  # steps that each chain has committed
 
 
 @contextmanager
@@ -73,6 +85,27 @@ def read_settings(folder: Path) -> dict[str, Any]:
     settings = dict(_read_config(folder)["settings"])
     del settings["device"]
     return settings
+
+
+def describe_run(folder: Path) -> RunSummary:
+    """What the folder holds, all checksums verified.
+
+    Raises: ValueError when the folder holds no run; RunLocked while it is written; CorruptRun.
+    """
+    settings = read_settings(folder)
+    with only_writer(folder / "lock"):
+        config = _read_config(folder)
+        done = [chain.position for chain in _chains(folder, config)]
+    plan = Plan(*(settings[name] for name in Plan._fields))
+    return RunSummary(
+        model=str(config["model"]["name"]),
+        kernel=str(config["kernel"]["name"]),
+        settings=config["settings"],
+        versions=config["versions"],
+        created_at=str(config["created_at"]),
+        steps=plan.steps,
+        done=done,
+    )
 
 
 def _check_whole(folder: Path) -> None:
