@@ -84,7 +84,9 @@ def _start(jobs: Sequence[Job], payload: bytes) -> Worker:
     """A child that runs the jobs."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(payload, theirs, torch.get_num_threads()), daemon=True)
+    process = context.Process(
+        target=_work, args=(payload, theirs, torch.get_num_threads()), daemon=True
+    )
     process.start()
     theirs.close()  # else the pipe would not break when the child dies
     return Worker(process, ours, jobs)
