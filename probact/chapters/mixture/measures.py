@@ -14,14 +14,16 @@ from probact.analysis import (
     ChainAgreement,
     Complexity,
     Projection,
+    Reading,
     adjusted_rand_index,
     chain_agreement,
     complexity,
     point_partition,
+    relative_entropy,
     similarity_matrix,
     singular_projection,
 )
-from probact.distributions import NormalInverseWishart
+from probact.distributions import NormalInverseWishart, PosteriorPredictive
 from probact.inference import SamplingWarning, draws, sample
 from probact.inference.arviz_bridge import convergence, groups_of
 from probact.models import DPGMM, LogScore
@@ -49,7 +51,8 @@ class Measures(NamedTuple):
     effective_draws: float  # of K
     rand_index: float  # of the point estimate with the classes
     scores: dict[str, LogScore]  # held-out log density by model
-    complexity: Complexity
+    complexity: Complexity  # of the occupied components
+    with_new_component: Reading  # relative entropy of the predictive law of a next row
     scored: Tensor  # (M, D) of the scoring half
     scored_labels: Tensor  # (M,)
     samples: Tensor  # (samples, D)
@@ -66,21 +69,13 @@ def measure(study: Study) -> Measures:
     axes, x = projection.directions.T, projection.scores  # (features, D), (N, D)
     scored = (scoring.x.double() - mean) @ axes
     model = DPGMM(NormalInverseWishart.from_data(x))
-    with warnings.catch_warnings():  # R-hat and ESS of K are in the text
-        warnings.simplefilter("ignore", SamplingWarning)
-        posterior = sample(
-            model, x, draws=300, tune=200, thin=2, chains=2, seed=study.seed, progress=False
-        )
-    study.say(f"mixture of {len(x)} activations in {x.shape[1]} axes: 2 chains of 300 draws")
+    posterior = _sample(model, x, study)
     rhat, ess = convergence(groups_of(posterior)["posterior"][["num_components"]].astype(float))
     z = draws(posterior, "z")
     partition = point_partition(z, loss="vi").labels
     predictive = model.predictive(posterior)
-    one = model.mixture(x, torch.zeros(len(x), dtype=torch.int64), 1e-9)
-    classes = model.mixture(x, fitting.labels, 1e-9)
+    occupied = model.predictive(posterior, new_component=False)
     samples = predictive.sample((_SAMPLES,), seed=study.seed)
-    assigned = ((samples @ axes.T + mean) @ study.wide.weight.double().T).argmax(1)
-    readings = complexity(predictive, x, num_samples=20_000, seed=study.seed)
     study.say("clusters compared with classes, held-out half scored")
     return Measures(
         x=x,
@@ -95,17 +90,39 @@ def measure(study: Study) -> Measures:
         rhat=float(rhat["num_components"]),
         effective_draws=float(ess["num_components"]),
         rand_index=adjusted_rand_index(partition, fitting.labels),
-        scores={
-            "one Gaussian": _score(one.log_prob(scored)),
-            "one Gaussian per class": _score(classes.log_prob(scored)),
-            "Dirichlet-process mixture": _score(predictive.log_prob(scored)),
-        },
-        complexity=readings,
+        scores=_scores(model, predictive, x, fitting.labels, scored),
+        complexity=complexity(occupied, x, seed=study.seed),
+        with_new_component=relative_entropy(predictive, x, seed=study.seed),
         scored=scored,
         scored_labels=scoring.labels,
         samples=samples,
-        sample_labels=assigned,
+        sample_labels=((samples @ axes.T + mean) @ study.wide.weight.double().T).argmax(1),
     )
+
+
+def _sample(model: DPGMM, x: Tensor, study: Study) -> Any:
+    """The posterior; R-hat and the effective sample size of K are in the text, not a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SamplingWarning)
+        posterior = sample(
+            model, x, draws=300, tune=200, thin=2, chains=2, seed=study.seed, progress=False
+        )
+    study.say(f"mixture of {len(x)} activations in {x.shape[1]} axes: 2 chains of 300 draws")
+    return posterior
+
+
+def _scores(
+    model: DPGMM, predictive: PosteriorPredictive, x: Tensor, labels: Tensor, scored: Tensor
+) -> dict[str, LogScore]:
+    """Held-out log densities of the mixture and of what it should beat."""
+    one = model.mixture(x, torch.zeros_like(labels), 1.0, new_component=False)
+    classes = model.mixture(x, labels, 1.0, new_component=False)
+    laws = {
+        "one Gaussian": one,
+        "one Gaussian per class": classes,
+        "Dirichlet-process mixture": predictive,
+    }
+    return {name: _score(law.log_prob(scored)) for name, law in laws.items()}
 
 
 def _principal_axes(centred: Tensor) -> Projection:
@@ -134,6 +151,7 @@ def numbers(m: Measures) -> dict[str, Any]:
         "rand_index_between_chains": float(m.agreement.rand_index[0, 1]),
         "held_out": {name: score._asdict() for name, score in m.scores.items()},
         "relative_entropy": _reading(m.complexity.relative_entropy),
+        "relative_entropy_with_new_component": _reading(m.with_new_component),
         "total_correlation": _reading(m.complexity.total_correlation),
     }
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from probact.analysis import Reading
 from probact.chapters.mixture.measures import Measures
 from probact.study import Study, Table
 
@@ -95,12 +96,16 @@ def density_table(m: Measures) -> Table:
 
 def complexity_words(m: Measures) -> str:
     """Relative entropy and total correlation, as in the paper."""
-    kl, tc = m.complexity.relative_entropy, m.complexity.total_correlation
+    kl, tc, new = *m.complexity, m.with_new_component
     return (
-        "Complexity of the representation: its relative entropy to the Gaussian with independent "
-        f"coordinates is {kl.mean:.2f} nats ({kl.minimum:.2f} to {kl.maximum:.2f} over kept "
-        f"draws), the total correlation of its axes {tc.mean:.2f} ({tc.minimum:.2f} to "
-        f"{tc.maximum:.2f}); Monte Carlo errors {kl.standard_error:.1g} and "
-        f"{tc.standard_error:.1g}. Both are zero for independent Gaussian axes, and "
-        "principal axes are uncorrelated: what is left is the clusters."
+        "Complexity of the representation, of the clusters found: its relative entropy to the "
+        f"Gaussian with independent coordinates is {_range(kl)} nats, the total correlation of "
+        f"its axes {_range(tc)}; brackets: least and greatest draw. Principal axes are "
+        "uncorrelated, so that one Gaussian cluster would have a total correlation near zero. "
+        "The law of a next activation may also open a cluster, as wide as the prior: with that "
+        f"its relative entropy is {_range(new)}."
     )
+
+
+def _range(reading: Reading) -> str:
+    return f"{reading.mean:.2f} ({reading.minimum:.2f} to {reading.maximum:.2f})"
