@@ -16,11 +16,10 @@ import numpy as np
 from torch import Tensor
 
 import probact as pa
-from probact.distributions import PosteriorPredictive, StudentTMixture
 from probact.inference import CollapsedGibbs, SplitMerge, Sweep
 from probact.inference.diagnosis import SamplingWarning
 
-__all__ = ["Fitted", "Run", "complexity", "fit", "occupied", "spread"]
+__all__ = ["Fitted", "Run", "complexity", "fit", "spread"]
 
 
 class Run(NamedTuple):
@@ -81,7 +80,7 @@ def complexity(fitted: Fitted, x: Tensor, run: Run) -> dict[str, Any]:
     data; with few points it alone would make most of the relative entropy, which is given beside.
     """
     options = {"num_samples": run.num_samples, "seed": run.seed}
-    known = PosteriorPredictive([occupied(mixture) for mixture in fitted.predictive.mixtures])
+    known = fitted.model.predictive(fitted.posterior, max_draws=run.kept, new_component=False)
     found = pa.analysis.complexity(known, x, **options)
     whole = pa.analysis.relative_entropy(fitted.predictive, x, **options)
     draws = fitted.posterior.posterior
@@ -93,14 +92,6 @@ def complexity(fitted: Fitted, x: Tensor, run: Run) -> dict[str, Any]:
         "alpha": spread(draws["alpha"].values.ravel()),
         "rhat": fitted.rhat,
     }
-
-
-def occupied(mixture: StudentTMixture) -> StudentTMixture:
-    """A predictive mixture without its last component, the one not seen yet."""
-    weights = mixture.weights[:-1]
-    return StudentTMixture(
-        weights / weights.sum(), mixture.df[:-1], mixture.loc[:-1], mixture.scale_tril[:-1]
-    )
 
 
 def spread(values: Any) -> dict[str, float]:

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from probact.distributions.sphere_sampling import polar_plan, sample_polar
 from probact.arrays import check_count
+from probact.distributions.sphere_sampling import polar_plan, sample_polar
 from probact.special import bessel_deficit
 
 __all__ = ["ClassRelations", "estimate_class_relations"]

@@ -22,8 +22,8 @@ from pyro.ops.indexing import Vindex
 from torch import Generator, Tensor
 from torch.distributions import Distribution
 
+from probact.arrays import check_count, check_seed
 from probact.distributions import SphereUniform, VonMisesFisher
-from probact.arrays import check_seed, check_count
 from probact.models.unit_data import check_labelled, check_prior, check_unit_rows
 from probact.special import log_sphere_mgf
 
@@ -173,7 +173,7 @@ class DirectionalModel(PyroModule):
 
 
 def _log_density(prior: Distribution, kappa: Tensor) -> Tensor:
-    """log p(kappa), shape of kappa (G, columns); -inf off the support, where log_prob may raise."""
+    """log p(kappa), shape of kappa (G, columns); -inf off the support (log_prob may raise)."""
     constraint: Any = prior.support
     inside = constraint.check(kappa)
     if not inside.any(0).all():

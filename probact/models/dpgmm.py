@@ -160,11 +160,18 @@ class DPGMM(PyroModule):
         )
 
     def mixture(
-        self, x: Any, z: Tensor, alpha: Tensor | float, scale_factor: Tensor | float = 1.0
+        self,
+        x: Any,
+        z: Tensor,
+        alpha: Tensor | float,
+        scale_factor: Tensor | float = 1.0,
+        *,
+        new_component: bool = True,
     ) -> StudentTMixture | DiagonalStudentTMixture:
         """Predictive density given one state: the occupied components and, last, a new one.
 
-        x (N, D); z (N,) integers; alpha and s numbers.
+        x (N, D); z (N,) integers; alpha and s numbers. Without new_component the density is that
+        of a row of an occupied component: weights n_k / N.
 
         Raises:
             TypeError: x is no array, alpha no number.
@@ -175,6 +182,11 @@ class DPGMM(PyroModule):
         base = self.base if s == 1.0 else self.base.rescaled(s)
         new, known = base.predictive(), base.predictives(x, z)
         sizes = z.unique(return_counts=True)[1].to(new.loc)
+        if not new_component:
+            weights = sizes / sizes.sum()
+            if isinstance(known, dist.MultivariateStudentT):
+                return StudentTMixture(weights, known.df, known.loc, known.scale_tril)
+            return DiagonalStudentTMixture(weights, known.df, known.loc, known.scale)
         weights = torch.cat([sizes, sizes.new_tensor([alpha])]) / (sizes.sum() + alpha)
         df = torch.cat([known.df, new.df[None]])
         loc = torch.cat([known.loc, new.loc[None]])
@@ -183,18 +195,24 @@ class DPGMM(PyroModule):
             return StudentTMixture(weights, df, loc, factors)
         return DiagonalStudentTMixture(weights, df, loc, torch.cat([known.scale, new.scale[None]]))
 
-    def predictive(self, posterior: Any, *, max_draws: int = 50) -> PosteriorPredictive:
+    def predictive(
+        self, posterior: Any, *, max_draws: int = 50, new_component: bool = True
+    ) -> PosteriorPredictive:
         """Predictive density averaged over kept draws of what `probact.sample` returned.
 
         At most max_draws draws are kept, evenly spaced in the chains laid end to end, with the
-        first and the last one: each costs K factorisations of D x D matrices.
+        first and the last one: each costs K factorisations of D x D matrices. new_component as in
+        `mixture`: the law of the next row has it; how complex the clusters found are is read
+        without it, since its spread is that of the prior.
 
         Raises: ValueError for a posterior of another model, or max_draws < 1.
         """
         fixed = None if isinstance(self.concentration, Distribution) else self.concentration
-        kept = partition_draws(posterior, max_draws, fixed)
+        kept = partition_draws(posterior, max_draws, fixed, self.constant_data)
         states = zip(kept.z, kept.alpha, kept.scale_factor, strict=True)
-        return PosteriorPredictive([self.mixture(kept.x, *state) for state in states])
+        return PosteriorPredictive(
+            [self.mixture(kept.x, *state, new_component=new_component) for state in states]
+        )
 
     def held_out_log_density(self, posterior: Any, x_new: Any, *, max_draws: int = 50) -> LogScore:
         """Mean log predictive density of rows x_new (M, D), nats per row, and its standard error.

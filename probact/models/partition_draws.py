@@ -1,5 +1,6 @@
 """Draws of a partition in a posterior of either ArviZ: read by name, thinned evenly."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,16 +22,22 @@ class PartitionDraws(NamedTuple):
     scale_factor: Tensor
 
 
-def partition_draws(posterior: Any, max_draws: int, fixed_alpha: float | None) -> PartitionDraws:
+def partition_draws(
+    posterior: Any,
+    max_draws: int,
+    fixed_alpha: float | None,
+    constants: Mapping[str, Tensor],
+) -> PartitionDraws:
     """At most max_draws draws of `posterior`, spread evenly over its chains and draws.
 
     posterior is what `probact.sample` returns: its groups answer to names, `posterior` with z
     (chain, draw, obs) and alpha (chain, draw), `observed_data` with x (obs, feature). alpha may
-    lack where it is fixed.
+    lack where it is fixed. Its `constant_data` must be `constants`, those of the model that reads.
 
-    Raises: ValueError for something else than such a posterior, or max_draws < 1.
+    Raises: ValueError for something else than such a posterior, another prior, or max_draws < 1.
     """
     check_count(max_draws, "max_draws")
+    _check_same(_group(posterior, "constant_data"), constants)
     draws, observed = _group(posterior, "posterior"), _group(posterior, "observed_data")
     x = as_matrix(_variable(observed, "x", ("obs", "feature")), "x").double()
     z = _variable(draws, "z", ("chain", "draw", "obs"))
@@ -47,6 +54,16 @@ def partition_draws(posterior: Any, max_draws: int, fixed_alpha: float | None) -
 
     labels = torch.from_numpy(z[kept].astype(np.int64))
     return PartitionDraws(x, labels, numbers("alpha", fixed_alpha), numbers("scale_factor", 1.0))
+
+
+def _check_same(group: Any, constants: Mapping[str, Tensor]) -> None:
+    """Refuse a posterior that was drawn under other constants."""
+    for name, value in constants.items():
+        there = group[name].values if name in group else None
+        if there is None or not np.array_equal(there, value.cpu().numpy()):
+            raise ValueError(
+                f"posterior is of another model: its {name} is not that of this model's base"
+            )
 
 
 def check_positive_law(law: Any, name: str) -> None:

@@ -18,10 +18,9 @@ from pyro.ops.indexing import Vindex
 from torch import Generator, Tensor
 from torch.distributions import Distribution
 
-from probact.arrays import check_seed, as_matrix, as_tensor, check_finite, polar_rows
+from probact.arrays import as_matrix, as_tensor, check_count, check_finite, check_seed, polar_rows
 from probact.distributions import VonMisesFisher
 from probact.models.class_relations import ClassRelations, estimate_class_relations
-from probact.arrays import check_count
 from probact.models.unit_data import check_labelled, check_labels, check_prior, check_unit_rows
 from probact.special import inverse_bessel_ratio, log_mgf_gap, log_sphere_area
 

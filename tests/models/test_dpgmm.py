@@ -1,6 +1,7 @@
 """The Dirichlet-process mixture as a Pyro program, and its readings, against enumeration."""
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from statcheck import AlphaBudget, dkw_pvalue, paired_mean_pvalue
 from torch import Tensor
 
 from probact.distributions import NormalInverseWishart
+from probact.inference import CollapsedGibbs, sample
 from probact.inference.arviz_bridge import dataset, from_netcdf, to_arviz, to_netcdf
 from probact.inference.dirichlet.problem import pose
 from probact.inference.dirichlet.state import DPState
@@ -244,3 +246,25 @@ def test_on_cuda() -> None:
     )  # data elsewhere than the base follow it
     here = DPGMM(base).mixture(x, given["z"], 0.7)
     torch.testing.assert_close(mixture.log_prob(x.cuda()).cpu(), here.log_prob(x))
+
+
+def test_a_posterior_of_another_prior_is_refused() -> None:
+    x = torch.randn(12, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    model = DPGMM(NormalInverseWishart.from_data(x), concentration=1.0)
+    kernel = CollapsedGibbs(start="one cluster")
+    with warnings.catch_warnings(action="ignore"):
+        post = sample(model, x, kernel=kernel, draws=2, tune=0, chains=1, progress=False)
+    assert torch.isfinite(model.predictive(post).log_prob(x)).all()
+    other = DPGMM(NormalInverseWishart.from_data(100 * x), concentration=1.0)
+    with pytest.raises(ValueError, match="another model: its prior_"):
+        other.predictive(post)
+
+
+def test_without_a_new_component_the_mixture_is_of_the_occupied_ones() -> None:
+    x = torch.randn(9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    model, z = DPGMM(NormalInverseWishart.from_data(x)), torch.tensor([0, 0, 0, 4, 4, 1, 1, 1, 1])
+    whole, known = (model.mixture(x, z, 0.7, new_component=new) for new in (True, False))
+    torch.testing.assert_close(known.weights, torch.tensor([3, 4, 2], dtype=torch.float64) / 9)
+    parts = whole.component_log_prob(x)[:, :-1]
+    want = (parts + known.weights.log()).logsumexp(1)
+    torch.testing.assert_close(known.log_prob(x), want)

@@ -246,7 +246,12 @@ def test_memory_at_the_size_of_imagenet() -> None:
 
 @pytest.mark.parametrize(
     "prior",
-    [dist.Normal(0.0, 1.0), dist.Uniform(-5.0, 1.0), dist.Poisson(3.0), dist.Delta(torch.ones(()))],
+    [
+        dist.Normal(0.0, 1.0),
+        dist.Uniform(-5.0, 1.0),
+        dist.Poisson(3.0),
+        dist.Delta(torch.ones(())),
+    ],
 )
 def test_a_prior_that_is_not_of_positive_numbers_is_refused(prior) -> None:
     with pytest.raises(ValueError, match="concentration must be a law of positive numbers"):
@@ -257,7 +262,7 @@ def test_sampling_without_data_says_what_is_missing() -> None:
     model = VMFClassifier(torch.eye(4), dist.LogNormal(0.0, 1.0))
     with (
         pytest.warns(SamplingWarning, match="label is discrete"),
-        pytest.raises(ValueError, match="cannot sample 'activation'.*pass its values as data"),
+        pytest.raises(ValueError, match=r"cannot sample 'activation'.*pass its values as data"),
     ):
         sample(model, progress=False)
 
