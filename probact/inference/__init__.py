@@ -1,6 +1,8 @@
 """Inference: Markov chains, variational fits, and the one exit of their draws, to ArviZ."""
 
 from probact.inference.arviz_bridge import compare, draws, from_draws, from_netcdf, to_netcdf
+from probact.inference.chains.interrupts import Interrupted
+from probact.inference.chains.pyro_kernel import as_pyro_kernel
 from probact.inference.default_kernel import default_kernel
 from probact.inference.diagnosis import SamplingWarning
 from probact.inference.dirichlet import (
@@ -12,9 +14,7 @@ from probact.inference.dirichlet import (
 )
 from probact.inference.fit_result import Fit, load
 from probact.inference.gibbs import GibbsKernel, Sweep
-from probact.inference.chains.interrupts import Interrupted
 from probact.inference.likelihood import log_likelihood
-from probact.inference.chains.pyro_kernel import as_pyro_kernel
 from probact.inference.sampling import resume, sample
 from probact.inference.svi import fit
 

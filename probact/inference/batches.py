@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
-__all__ = ["as_args", "batches", "check_batch_size", "num_rows", "to_device"]
+from probact.arrays import as_tensor
+
+__all__ = ["as_args", "as_data", "batches", "check_batch_size", "num_rows", "to_device"]
 
 
 def as_args(data: Any) -> tuple[Any, ...]:
@@ -19,13 +22,26 @@ def as_args(data: Any) -> tuple[Any, ...]:
     """
     if data is None:
         return ()
+    data = as_data(data)
     if not isinstance(data, Tensor | tuple):
         kind = type(data).__name__
-        raise ValueError(f"data must be None, a tensor or a tuple of tensors, got {kind}")
+        raise ValueError(
+            f"data must be None, a tensor, an array or a tuple of tensors, got {kind}"
+        )
     args = _tuple(data)
     for i, arg in enumerate(args):
         _check_no_nan("data" if isinstance(data, Tensor) else f"data[{i}]", arg)
     return args
+
+
+def as_data(data: Any) -> Any:
+    """A NumPy array as a tensor; anything else as it is.
+
+    Raises: ValueError for an array that no tensor can hold.
+    >>> as_data(np.zeros(2)).dtype
+    torch.float64
+    """
+    return as_tensor(data, "data") if isinstance(data, np.ndarray) else data
 
 
 def _tuple(data: Tensor | tuple[Any, ...] | None) -> tuple[Any, ...]:

@@ -56,7 +56,11 @@ def read_sites(model: Model, args: tuple[Any, ...], seed: int = 0) -> dict[str, 
     """
     names = model_table(model, "dims")
     with seeded(SeedSequence(seed)), torch.no_grad(), poutine.block():
-        trace = poutine.trace(model).get_trace(*args)
+        try:
+            trace = poutine.trace(model).get_trace(*args)
+        except ValueError as error:  # without the table of shapes that Pyro appends
+            text = str(error).split("\nTrace Shapes:")[0].rstrip()
+            raise ValueError(text) from error
     return {
         name: _read_site(node, names.get(name))
         for name, node in trace.nodes.items()

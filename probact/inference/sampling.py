@@ -10,32 +10,34 @@ import os
 import time
 from collections.abc import Mapping
 from datetime import timedelta
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 import xarray as xr
 from torch import Tensor
+from torch.nn import Module
 
 from probact.arrays import check_count, check_seed
 from probact.inference.arviz_bridge import Posterior, run_attributes, to_arviz
-from probact.inference.batches import as_args
+from probact.inference.batches import as_args, as_data
 from probact.inference.chains.driver import Kept, Manner, run_in_memory, run_on_disk
-from probact.inference.diagnosis import warn_about
+from probact.inference.chains.gibbs_chain import Task
+from probact.inference.chains.kernels import Kernel, build_kernel
+from probact.inference.chains.plan import Plan
 from probact.inference.checkpoints.fingerprints import (
     data_fingerprint,
     kernel_fingerprint,
     model_fingerprint,
 )
+from probact.inference.checkpoints.run_directory import read_settings
+from probact.inference.diagnosis import warn_about
 from probact.inference.gibbs import GibbsKernel
-from probact.inference.chains.gibbs_chain import Task
 from probact.inference.groups import constant_group, observed_group, posterior_group, stats_group
-from probact.inference.chains.kernels import Kernel, build_kernel
 from probact.inference.layout import Model, Site, observed_sites, read_sites
 from probact.inference.parameters import empty_store
-from probact.inference.chains.plan import Plan
 from probact.inference.randomness import spawn_seeds
-from probact.inference.checkpoints.run_directory import read_settings
 from probact.inference.threads import threads_for
 
 __all__ = ["resume", "sample"]
@@ -100,7 +102,9 @@ def sample(
     _check_manner(manner, save_warmup)
     if not callable(model):
         raise ValueError(f"model must be callable, got {type(model).__name__}")
+    data = as_data(data)
     args, started = as_args(data), time.perf_counter()
+    _check_fits(model, args)
     plan, seeds = Plan(draws, tune, thin, save_warmup), spawn_seeds(seed, chains)
     with empty_store(), torch.enable_grad(), threads_for(args):
         sites = read_sites(model, args, seed)
@@ -116,6 +120,21 @@ def sample(
     groups = _groups(task, sites, kept, marks)
     warn_about(groups["posterior"], groups["sample_stats"])
     return to_arviz(groups)
+
+
+def _check_fits(model: Model, args: tuple[Any, ...]) -> None:
+    """Refuse more or fewer tensors than the program takes."""
+    program = model.forward if isinstance(model, Module) else model
+    try:
+        signature(program).bind(*args)
+    except TypeError as error:
+        name = getattr(model, "__name__", type(model).__name__)
+        raise ValueError(
+            f"data holds {len(args)} arguments for {name}: {error}; pass those that it takes, such"
+            " as features.x without the labels"
+        ) from None
+    except ValueError:  # a program that does not tell
+        return
 
 
 def resume(

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-__all__ = ["threads_for"]
+__all__ = ["limited_threads", "threads_for"]
 
 _SMALL = 1 << 20  # elements of data; below it a second thread costs more than it computes
 
@@ -26,10 +27,23 @@ def threads_for(args: tuple[Any, ...]) -> Iterator[None]:
     >>> torch.get_num_threads() == before
     True
     """
-    before = torch.get_num_threads()
     small = sum(arg.numel() for arg in args if isinstance(arg, Tensor)) < _SMALL
-    torch.set_num_threads(1 if small else before)
-    try:
+    with limited_threads(1 if small else torch.get_num_threads()):
         yield
+
+
+@contextmanager
+def limited_threads(count: int) -> Iterator[None]:
+    """`count` threads of torch and of the BLAS that compiled code calls: sums depend on both.
+
+    >>> with limited_threads(1):
+    ...     torch.get_num_threads()
+    1
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with threadpool_limits(count, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)

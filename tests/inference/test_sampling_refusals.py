@@ -19,7 +19,7 @@ REFUSED = [
     ({"seed": -1}, "seed"),
     ({"seed": 2**63}, "seed"),
     ({"model": 3}, "model must be callable, got int"),
-    ({"data": [1.0]}, "data must be None, a tensor or a tuple of tensors, got list"),
+    ({"data": [1.0]}, "data must be None, a tensor, an array or a tuple of tensors, got list"),
     ({"kernel": 7}, "kernel must be a Pyro kernel or build one, got int"),
     ({"kernel": lambda model: 7}, "kernel must build a Pyro kernel, it built int"),
     ({"kernel": lambda model: NUTS(NormalMean())}, "kernel must be built on the same model"),

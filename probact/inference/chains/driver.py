@@ -14,19 +14,19 @@ import numpy as np
 import torch
 from numpy.random import SeedSequence
 
-from probact.inference.checkpoints.chain_folder import ChainFolder
-from probact.inference.diagnosis import announce
-from probact.inference.gibbs import GibbsKernel
 from probact.inference.chains.gibbs_chain import Task, run_gibbs_chain
 from probact.inference.chains.interrupts import Interrupted, Interrupts, interrupts
-from probact.inference.parameters import empty_store
 from probact.inference.chains.plan import Plan
 from probact.inference.chains.processes import Job, run_in_processes
 from probact.inference.chains.progress import progress_line
 from probact.inference.chains.pyro_chain import run_pyro_chain
 from probact.inference.chains.recording import Batch, Every, Outlet, Recorder, Stopped
-from probact.inference.checkpoints.run_directory import open_run
 from probact.inference.chains.store import Store
+from probact.inference.checkpoints.chain_folder import ChainFolder
+from probact.inference.checkpoints.run_directory import open_run
+from probact.inference.diagnosis import announce
+from probact.inference.gibbs import GibbsKernel
+from probact.inference.parameters import empty_store
 
 __all__ = ["Kept", "Manner", "run_in_memory", "run_on_disk"]
 

@@ -8,9 +8,9 @@ import torch
 from numpy.random import SeedSequence
 from torch import Generator, Tensor
 
-from probact.inference.gibbs import GibbsKernel
 from probact.inference.chains.plan import Plan
 from probact.inference.chains.recording import Recorder, Saved
+from probact.inference.gibbs import GibbsKernel
 
 __all__ = ["Task", "first_state", "run_gibbs_chain"]
 

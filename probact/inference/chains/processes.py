@@ -19,6 +19,7 @@ import torch
 
 from probact.inference.chains.interrupts import Interrupts
 from probact.inference.chains.recording import Batch, Outlet, Stopped, Words
+from probact.inference.threads import limited_threads
 
 __all__ = ["run_in_processes"]
 
@@ -148,9 +149,9 @@ def _work(payload: bytes, connection: Connection, threads: int) -> None:
     """What a child does: no signals, its chains one after the other, on the parent's threads."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent says when to stop
-    torch.set_num_threads(threads)  # another number sums in another order
     try:
-        connection.send(("done", _run_jobs(payload, connection)))
+        with limited_threads(threads):
+            connection.send(("done", _run_jobs(payload, connection)))
     except (BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone
     except Exception as error:

@@ -18,9 +18,9 @@ from torch import Tensor
 from probact.inference.batches import as_args
 from probact.inference.chains.gibbs_chain import Task
 from probact.inference.chains.plan import Plan
-from probact.inference.randomness import seeded
 from probact.inference.chains.recording import Recorder
 from probact.inference.chains.support import outside_support_diverges
+from probact.inference.randomness import seeded
 
 __all__ = ["RecordingKernel", "run_pyro_chain"]
 

@@ -12,8 +12,8 @@ import torch
 from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
 from torch import Generator, Tensor
 
-from probact.inference.gibbs import GibbsKernel
 from probact.inference.chains.gibbs_chain import first_state
+from probact.inference.gibbs import GibbsKernel
 
 __all__ = ["as_pyro_kernel"]
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from probact.files.run_errors import CorruptRun
 from probact.inference.chains.plan import Plan
 from probact.inference.chains.recording import Batch, Saved
+from probact.inference.chains.store import Store
 from probact.inference.checkpoints.run_files import (
     Entry,
     as_entry,
@@ -26,7 +27,6 @@ from probact.inference.checkpoints.run_files import (
     write_arrays,
     write_json,
 )
-from probact.inference.chains.store import Store
 
 __all__ = ["ChainFolder"]
 

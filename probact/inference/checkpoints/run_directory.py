@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from probact.files.run_errors import CorruptRun
-from probact.inference.checkpoints.chain_folder import ChainFolder
-from probact.inference.diagnosis import announce
-from probact.inference.checkpoints.locks import only_writer
 from probact.inference.chains.plan import Plan
+from probact.inference.checkpoints.chain_folder import ChainFolder
+from probact.inference.checkpoints.locks import only_writer
 from probact.inference.checkpoints.run_files import read_json, write_json
+from probact.inference.diagnosis import announce
 
 __all__ = ["RunSummary", "describe_run", "open_run", "read_settings"]
 
@@ -34,6 +34,7 @@ SETTINGS = {
     "device": str,
 }
 FIELDS = ("settings", "model", "data", "kernel")
+VERSIONS = ("probact", "torch", "pyro-ppl", "numpy", "scipy", "numba")  # that make the bits
 
 
 class RunSummary(NamedTuple):
@@ -124,7 +125,7 @@ def _is_beginning(folder: Path) -> bool:
 
 
 def _new_config(description: Mapping[str, Any]) -> dict[str, Any]:
-    versions = {name: version(name) for name in ("probact", "torch", "pyro-ppl", "numpy")}
+    versions = {name: version(name) for name in VERSIONS}
     made = {"created_at": datetime.now(UTC).isoformat(), "versions": versions}
     return {"format": FORM, "version": 1, **description, **made}
 
