@@ -23,7 +23,8 @@ class ProductPartition(TorchDistribution):
     """Law of x (N, D), exchangeable within labels.
 
     Args:
-        labels: z (N,), integers >= 0 in any order.
+        labels: z (N,), integers >= 0 in any order; floats that are integers, as Pyro's chains
+            return them, will do.
         base: prior of a component.
         scale_factor: s > 0; components have the prior with s S_0 in place of S_0.
 
@@ -54,6 +55,8 @@ class ProductPartition(TorchDistribution):
         if not isinstance(labels, Tensor) or labels.ndim != 1 or not len(labels):
             got = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
             raise ValueError(f"labels must be a tensor (N,) with N >= 1, got {got}")
+        if labels.is_floating_point() and bool((labels == labels.round()).all()):
+            labels = labels.to(torch.int64)
         check_partition(labels, len(labels))
         self.labels = labels
         one = isinstance(scale_factor, float) and scale_factor == 1.0

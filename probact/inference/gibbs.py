@@ -69,10 +69,12 @@ class Sweep(GibbsKernel):
     """
 
     def __init__(self, kernels: Sequence[GibbsKernel]) -> None:
+        known = isinstance(kernels, Sequence) and len(kernels) > 0
+        if not known or not all(isinstance(kernel, GibbsKernel) for kernel in kernels):
+            raise ValueError(
+                f"kernels must be a list of Gibbs kernels, got {kernels!r}"
+            )
         self.kernels = tuple(kernels)
-        if not self.kernels or not all(isinstance(k, GibbsKernel) for k in self.kernels):
-            kinds = [type(k).__name__ for k in self.kernels]
-            raise ValueError(f"kernels must be one Gibbs kernel or more, got {kinds}")
         self._first = self.kernels[0]
 
     def init(self, model: Any, data: Any, generator: Generator) -> Any:

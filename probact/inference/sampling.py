@@ -177,6 +177,8 @@ def _check_manner(manner: Manner, save_warmup: bool) -> None:
     every = manner.commit_every
     if not isinstance(every, timedelta):
         check_count(every, "commit_every")
+    elif every < timedelta():
+        raise ValueError(f"commit_every must not be negative, got {every}")
 
 
 def _description(task: Task, args: tuple[Any, ...], settings: dict[str, Any]) -> dict[str, Any]:

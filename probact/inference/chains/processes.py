@@ -7,10 +7,12 @@ it ends, the pipe breaks and the child ends after its step. Objects are pickled 
 
 import pickle
 import signal
+import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from multiprocessing import get_context
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple
@@ -28,6 +30,7 @@ Run = Callable[[Any, Job, Outlet], None]
 
 _POLL = 0.5  # seconds between two looks at the signals
 _TICK = 0.2  # seconds between two ticks of a child
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ERRORS = {
     kind.__name__: kind for kind in (ValueError, TypeError, NotImplementedError, MemoryError)
 }
@@ -60,8 +63,10 @@ def run_in_processes(
     payloads = [_pickled((run, task, share, outlet.every, outlet.states)) for share in shares]
     workers: list[Worker] = []
     try:
-        for share, payload in zip(shares, payloads, strict=True):
-            workers.append(_start(share, payload))
+        for share in shares:
+            workers.append(_start(share))
+        for worker, payload in zip(workers, payloads, strict=True):
+            _hand_over(worker, payload)
         _listen(workers, outlet, caught)
     finally:
         for worker in workers:
@@ -81,16 +86,37 @@ def _pickled(value: Any) -> bytes:
         ) from error
 
 
-def _start(jobs: Sequence[Job], payload: bytes) -> Worker:
-    """A child that runs the jobs."""
+def _start(jobs: Sequence[Job]) -> Worker:
+    """A child that waits for its jobs."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(
-        target=_work, args=(payload, theirs, torch.get_num_threads()), daemon=True
-    )
-    process.start()
+    process = context.Process(target=_work, args=(theirs, torch.get_num_threads()), daemon=True)
+    with _held_back():  # a terminal's Ctrl-C would end a child that is still importing
+        process.start()
     theirs.close()  # else the pipe would not break when the child dies
     return Worker(process, ours, jobs)
+
+
+def _hand_over(worker: Worker, payload: bytes) -> None:
+    """Send a child its jobs. Raises: RuntimeError when it is dead."""
+    try:
+        worker.connection.send_bytes(payload)
+    except (BrokenPipeError, ConnectionResetError):
+        raise _died(worker, worker.jobs[0][0]) from None
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Without signals in this thread and in children that it starts, until the block ends."""
+    if sys.platform == "win32":  # has no masks; a child there is not started by a fork
+        yield
+        return
+    resource_tracker.ensure_running()  # which, once it runs, leaves the mask alone
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _listen(workers: Sequence[Worker], outlet: Outlet, caught: Interrupts) -> None:
@@ -145,14 +171,15 @@ def _error(chain: int, kind: str, text: str, trace: str) -> Exception:
     return error
 
 
-def _work(payload: bytes, connection: Connection, threads: int) -> None:
+def _work(connection: Connection, threads: int) -> None:
     """What a child does: no signals, its chains one after the other, on the parent's threads."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # the parent says when to stop
     try:
+        payload = connection.recv_bytes()
         with limited_threads(threads):
             connection.send(("done", _run_jobs(payload, connection)))
-    except (BrokenPipeError, ConnectionResetError):
+    except (BrokenPipeError, ConnectionResetError, EOFError):
         pass  # the parent is gone
     except Exception as error:
         report = (type(error).__name__, str(error), traceback.format_exc())
