@@ -33,7 +33,7 @@ from typing import Any
 
 import torch
 from cnn_responses import Experiment, Regime, scores, train_networks
-from mixtures import Run, complexity, fit
+from mixtures import Run, complexity, fit, rhat_in_words
 from runs import arguments, held_out_digits, markdown, save_numbers
 from torch import Tensor
 
@@ -163,7 +163,7 @@ def report(title: str, row: list[dict[str, Any]]) -> str:
     readings = ("relative_entropy", "total_correlation", "num_components")
     lines = [
         [str(n["layer"]), str(n["num_kernels"]), str(n["dim"]),
-         *(in_words(n[name]) for name in readings), f"{n['rhat']:.2f}"]
+         *(in_words(n[name]) for name in readings), rhat_in_words(n["rhat"])]
         for n in row
     ]  # fmt: skip
     if first["halves"]:

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pretrained
 import torch
-from mixtures import Fitted, Run, complexity, fit
+from mixtures import Fitted, Run, complexity, fit, rhat_in_words
 from runs import arguments, halves, held_out_digits, markdown, save_numbers, train_convnet
 from sklearn.metrics import adjusted_rand_score, v_measure_score
 from torch import Tensor
@@ -142,7 +142,7 @@ def report(name: str, numbers: dict[str, Any], class_names: Sequence[str]) -> st
         for key in readings
     ]
     lines.append(markdown(["reading", "mean", "min", "max"], rows))
-    lines.append(f"R-hat of num_components: {numbers['rhat']:.2f}\n")
+    lines.append(f"R-hat of num_components: {rhat_in_words(numbers['rhat'])}\n")
     rows = [[k, f"{m:.3f} ± {e:.3f}"] for k, (m, e) in numbers["log_density"].items()]
     lines.append(markdown(["law", "held-out log density, nats"], rows))
     if numbers["classes"]:

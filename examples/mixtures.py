@@ -19,7 +19,7 @@ import probact as pa
 from probact.inference import CollapsedGibbs, SplitMerge, Sweep
 from probact.inference.diagnosis import SamplingWarning
 
-__all__ = ["Fitted", "Run", "complexity", "fit", "spread"]
+__all__ = ["Fitted", "Run", "complexity", "fit", "rhat_in_words", "spread"]
 
 
 class Run(NamedTuple):
@@ -41,7 +41,7 @@ class Fitted(NamedTuple):
     model: Any
     posterior: Any
     predictive: Any
-    rhat: float  # of the number of components: well above 1 where chains disagree
+    rhat: float | None  # of the number of components; None for one chain
 
 
 def fit(x: Tensor, run: Run, **options: Any) -> Fitted:
@@ -65,11 +65,11 @@ def fit(x: Tensor, run: Run, **options: Any) -> Fitted:
     return Fitted(model, posterior, predictive, rhat)
 
 
-def _rhat(posterior: Any) -> float:
+def _rhat(posterior: Any) -> float | None:
     values = posterior.posterior["num_components"].values
-    if len(values) < 2 or np.ptp(values) == 0:
-        return 1.0
-    return float(az.rhat(values))
+    if len(values) < 2:
+        return None
+    return 1.0 if np.ptp(values) == 0 else float(az.rhat(values))
 
 
 def complexity(fitted: Fitted, x: Tensor, run: Run) -> dict[str, Any]:
@@ -103,3 +103,12 @@ def spread(values: Any) -> dict[str, float]:
     array = np.asarray(values, dtype=float)
     low, high = float(array.min()), float(array.max())
     return {"mean": min(max(float(array.mean()), low), high), "min": low, "max": high}
+
+
+def rhat_in_words(rhat: float | None) -> str:
+    """R-hat for a table.
+
+    >>> rhat_in_words(None)
+    '-'
+    """
+    return "-" if rhat is None else f"{rhat:.2f}"
