@@ -5,6 +5,7 @@ b_sep  N = 6400, D = 80, 30 components, separated means
 b_ovl  the same with overlapping means
 paper  N = 25600, D = 81, 20 components: the size of the paper's largest layer
 c      digits of scikit-learn, first 16 principal components, 1497 points, 300 held out
+over   N = 400, D = 3, 8 overlapping components: how many there are is uncertain
 """
 
 from typing import NamedTuple
@@ -40,7 +41,16 @@ class Prior(NamedTuple):
 def load(name: str) -> DataSet:
     sizes = {"a": (2000, 16, 10, 1.5), "b_sep": (6400, 80, 30, 1.5)}
     sizes |= {"b_ovl": (6400, 80, 30, 0.25), "paper": (25600, 81, 20, 1.0)}
+    if name == "over":
+        return overlapping()
     return digits() if name == "c" else gaussians(*sizes[name])
+
+
+def overlapping(n: int = 400, d: int = 3, k: int = 8) -> DataSet:
+    rng = np.random.default_rng(5)
+    means, z = 2 * rng.normal(size=(k, d)), rng.integers(0, k, n)
+    x = means[z] + rng.normal(size=(n, d)) * rng.uniform(0.4, 1.2, size=(k, d))[z]
+    return DataSet(x, z, np.empty((0, d)), float("nan"))
 
 
 def gaussians(n: int, d: int, k: int, spread: float, num_held_out: int = 1000) -> DataSet:

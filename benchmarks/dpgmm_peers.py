@@ -6,7 +6,9 @@ between sweeps it has ready before the clock starts.
 """
 
 import math
+import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -21,12 +23,24 @@ from probact.inference.dirichlet.collapsed_gibbs import CollapsedGibbs
 from probact.inference.dirichlet.problem import pose
 from probact.inference.dirichlet.state import DPState
 
-__all__ = ["OURS", "PEERS", "SEQUENTIAL", "Task", "chain"]
+__all__ = [
+    "CONDITIONAL",
+    "OURS",
+    "PEERS",
+    "SEQUENTIAL",
+    "SMALL_PEERS",
+    "Task",
+    "chain",
+    "conditional_chain",
+    "have_pyrichlet",
+    "variational_model",
+]
 
 OURS = "probact, CollapsedGibbs.step"
 SEQUENTIAL = "rank-one updates, point by point (numba)"
 TEXTBOOK = "inverse and determinant for each move (numpy)"
 VARIATIONAL = "scikit-learn BayesianGaussianMixture, one iteration"
+CONDITIONAL = "pyrichlet, one Gibbs step (components drawn, not collapsed)"
 _TEXTBOOK_POINTS = 300
 
 
@@ -210,10 +224,8 @@ def textbook(x: Floats, prior: Prior, z: Ints) -> Task:
     return Task(run, visited / n)
 
 
-def variational(x: Floats, prior: Prior, z: Ints) -> Task:
-    """One E step and one M step at as many components as the labels have."""
-    count = int(z.max()) + 1
-    model = BayesianGaussianMixture(
+def variational_model(prior: Prior, count: int) -> BayesianGaussianMixture:
+    return BayesianGaussianMixture(
         n_components=count,
         weight_concentration_prior_type="dirichlet_process",
         mean_precision_prior=prior.kappa,
@@ -221,6 +233,12 @@ def variational(x: Floats, prior: Prior, z: Ints) -> Task:
         degrees_of_freedom_prior=prior.df,
         covariance_prior=prior.scale,
     )
+
+
+def variational(x: Floats, prior: Prior, z: Ints) -> Task:
+    """One E step and one M step at as many components as the labels have."""
+    count = int(z.max()) + 1
+    model = variational_model(prior, count)
     model._check_parameters(x)
     model._initialize(x, np.eye(count)[z])
 
@@ -231,4 +249,37 @@ def variational(x: Floats, prior: Prior, z: Ints) -> Task:
     return Task(run)
 
 
+def have_pyrichlet() -> bool:
+    return find_spec("pyrichlet") is not None
+
+
+def conditional_chain(x: Floats, prior: Prior, seed: int) -> Any:
+    """A chain of pyrichlet from its k-means start at the paper's number of clusters, alpha = 1."""
+    with warnings.catch_warnings(action="ignore"):
+        from pyrichlet.mixture_models import DirichletProcessMixture
+    model = DirichletProcessMixture(
+        alpha=1,
+        rng=seed,
+        mu_prior=prior.loc,
+        lambda_prior=prior.kappa,
+        psi_prior=prior.scale,
+        nu_prior=prior.df,
+    )
+    model._initialize_common_params(x)
+    model._initialize_gibbs_params(init_groups=prior.num_first)
+    return model
+
+
+def conditional(x: Floats, prior: Prior, z: Ints) -> Task:
+    """One step: components and weights are drawn, then all labels given them. Not collapsed."""
+    model = conditional_chain(x, prior, 0)
+
+    def run() -> None:
+        model.d = z.copy()
+        model._gibbs_step()
+
+    return Task(run)
+
+
 PEERS = {OURS: ours, SEQUENTIAL: sequential, TEXTBOOK: textbook, VARIATIONAL: variational}
+SMALL_PEERS = {CONDITIONAL: conditional} if have_pyrichlet() else {}

@@ -150,24 +150,22 @@ def store(clusters: Clusters, k: int, inverse: Floats, height: int) -> None:
 
 
 @compiled
-def collect(clusters: Clusters, prior: Clusters, x: Floats, z: Ints, height: int) -> None:
-    """All slots from the labels, centred at their means; `stale` where the factor fails."""
-    slots, kappa_0 = len(clusters.sizes), 1.0 / prior.inv_kappa[0]
+def summarise(x: Floats, z: Ints, sizes: Ints, means: Floats, scatters: Floats) -> None:
+    """Add up the sizes, means and scatters about the means of the slots z (N,); all begin at 0."""
     for i in range(len(z)):
-        clusters.sizes[z[i]] += 1
-        take(clusters.means[z[i]], x[i], -1.0, 0, x.shape[1])
-    ends = clusters.sizes.cumsum()
+        sizes[z[i]] += 1
+        take(means[z[i]], x[i], -1.0, 0, x.shape[1])
+    ends = sizes.cumsum()
     members = np.empty(len(z), np.int64)
     for i in range(len(z) - 1, -1, -1):
         ends[z[i]] -= 1  # now where the slot's members begin
         members[ends[z[i]]] = i
     rows, product = np.empty((_ROWS, x.shape[1])), np.empty((x.shape[1], x.shape[1]))
-    for k in range(slots):
-        n, mean, scale = clusters.sizes[k], clusters.means[k], clusters.scales[k]
+    for k in range(len(sizes)):
+        n, mean = sizes[k], means[k]
         if n == 0:
             continue
         mean /= n
-        scale[:] = prior.scales[0]
         for start in range(ends[k], ends[k] + n, _ROWS):
             count = min(_ROWS, ends[k] + n - start)
             part = rows[:count]
@@ -175,7 +173,19 @@ def collect(clusters: Clusters, prior: Clusters, x: Floats, z: Ints, height: int
                 part[j] = x[members[start + j]]
                 take(part[j], mean, 1.0, 0, len(mean))
             np.dot(part.T, part, product)
-            scale += product
+            scatters[k] += product
+
+
+@compiled
+def collect(clusters: Clusters, prior: Clusters, x: Floats, z: Ints, height: int) -> None:
+    """All slots from the labels, centred at their means; `stale` where the factor fails."""
+    kappa_0 = 1.0 / prior.inv_kappa[0]
+    summarise(x, z, clusters.sizes, clusters.means, clusters.scales)
+    for k in range(len(clusters.sizes)):
+        n, mean, scale = clusters.sizes[k], clusters.means[k], clusters.scales[k]
+        if n == 0:
+            continue
+        scale += prior.scales[0]
         gap = prior.means[0] - mean
         for a in range(len(gap)):
             take(scale[a], gap, -gap[a] * kappa_0 * n / (kappa_0 + n), a, len(gap))

@@ -10,110 +10,139 @@ concentration. Merging clusters a and b multiplies p(x, z | alpha) by exp D(a, b
 import math
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from scipy.special import gammaln
 
-from probact.distributions.component_statistics import Statistics, merged, statistics_of
-from probact.inference.dirichlet.conjugate import compact, log_marginal
-from probact.inference.dirichlet.problem import Problem
+from probact.distributions.component_statistics import statistics_of
+from probact.inference.dirichlet.blocked_clusters import Floats, Ints, summarise
+from probact.inference.dirichlet.conjugate import compact
+from probact.inference.dirichlet.marginal_likelihood import (
+    ClusterPrior,
+    Summaries,
+    cluster_prior,
+    log_marginals,
+    union,
+)
 from probact.inference.dirichlet.state import DPState
 
 __all__ = [
     "ClusterTable",
     "log_merge_gain",
+    "log_pair_gain",
     "log_partner_law",
     "merge_clusters",
     "split_cluster",
+    "summaries_of",
     "tabulate",
 ]
 
 
 class ClusterTable(NamedTuple):
-    """Clusters 0, ..., K - 1. On the CPU, apart from the data."""
+    """Clusters 0, ..., K - 1, on the CPU."""
 
-    problem: Problem
-    alpha: Tensor  # ()
-    scale_factor: Tensor  # ()
-    z: Tensor  # (N,)
-    clusters: Statistics
-    log_marginals: Tensor  # (K,)
+    prior: ClusterPrior
+    log_alpha: float
+    z: Ints  # (N,)
+    clusters: Summaries
+    log_marginals: Floats  # (K,)
 
 
 def tabulate(state: DPState) -> ClusterTable:
     """The table of a state."""
-    problem = state.problem
-    z, _ = compact(state.z)
-    on_device = statistics_of(problem.x, z, diagonal=problem.diagonal)
-    clusters = Statistics(*(value.cpu() for value in on_device))
-    problem = problem._replace(loc=problem.loc.cpu(), scale=problem.scale.cpu())
-    s = state.scale_factor.cpu()
-    marginals = log_marginal(problem, clusters, s)
-    return ClusterTable(problem, state.alpha.cpu(), s, z.cpu(), clusters, marginals)
+    problem, (z, count) = state.problem, compact(state.z)
+    prior = cluster_prior(problem, float(state.scale_factor))
+    labels = z.cpu().numpy()
+    if problem.diagonal or problem.x.is_cuda:
+        on_device = statistics_of(problem.x, z, diagonal=problem.diagonal)
+        clusters = Summaries(*(value.cpu().numpy() for value in on_device))
+    else:
+        clusters = summaries_of(problem.x.numpy(), labels, count, diagonal=False)
+    log_m = log_marginals(prior, clusters)
+    return ClusterTable(prior, math.log(float(state.alpha)), labels, clusters, log_m)
 
 
-def log_merge_gain(table: ClusterTable, k: int) -> Tensor:
+def summaries_of(x: Floats, z: Ints, count: int, *, diagonal: bool) -> Summaries:
+    """Summaries of the rows x (n, D) of each label 0, ..., count - 1; none of them is empty."""
+    d = x.shape[1]
+    sizes, means = np.zeros(count, np.int64), np.zeros((count, d))
+    if not diagonal:
+        scatters = np.zeros((count, d, d))
+        summarise(x, z, sizes, means, scatters)
+        return Summaries(sizes.astype(np.float64), means, scatters)
+    parts = [x[z == k] for k in range(count)]
+    return Summaries(
+        np.array([len(part) for part in parts], np.float64),
+        np.stack([part.mean(0) for part in parts]),
+        np.stack([((part - part.mean(0)) ** 2).sum(0) for part in parts]),
+    )
+
+
+def log_merge_gain(table: ClusterTable, k: int) -> Floats:
     """D(k, j) (K,) for all clusters j, nats; -inf at k itself."""
-    one = Statistics(*(value[k : k + 1] for value in table.clusters))
-    union = merged(one, table.clusters)
-    marginals, sizes = table.log_marginals, table.clusters.size
-    gain = log_marginal(table.problem, union, table.scale_factor) - marginals - marginals[k]
-    gain += torch.lgamma(union.size) - torch.lgamma(sizes) - torch.lgamma(sizes[k])
-    gain -= table.alpha.log()
+    one = Summaries(*(value[k : k + 1] for value in table.clusters))
+    both = union(one, table.clusters)
+    marginals, sizes = table.log_marginals, table.clusters.sizes
+    gain: Floats = log_marginals(table.prior, both) - marginals - marginals[k]
+    gain += gammaln(both.sizes) - gammaln(sizes) - gammaln(sizes[k])
+    gain -= table.log_alpha
     gain[k] = -math.inf
     return gain
 
 
-def log_partner_law(gain: Tensor) -> Tensor:
+def log_pair_gain(whole: float, parts: Floats, sizes: Floats, log_alpha: float) -> float:
+    """D(a, b) of two clusters with log m (2,) and sizes (2,), log m of both together given."""
+    gammas = gammaln(sizes.sum()) - gammaln(sizes).sum()
+    return float(whole - parts.sum() + gammas - log_alpha)
+
+
+def log_partner_law(gain: Floats) -> Floats:
     """Log probabilities (K,) of the partners of a cluster k, given D(k, .).
 
     Half uniform, half proportional to exp(D / 2): a good partner is found at once, and no partner
     is so rare that the split which undoes its merge is refused for that.
     """
-    even = torch.full_like(gain, -math.log(len(gain) - 1))
-    even[gain.isneginf()] = -math.inf
-    return torch.logaddexp(even, (0.5 * gain).log_softmax(0)) - math.log(2)
+    half = 0.5 * (gain - gain.max())
+    even = np.where(np.isneginf(gain), -math.inf, -math.log(len(gain) - 1))
+    law: Floats = np.logaddexp(even, half - math.log(np.exp(half).sum())) - math.log(2)
+    return law
 
 
 def split_cluster(
-    table: ClusterTable, k: int, members: Tensor, parts: Tensor, halves: Statistics
+    table: ClusterTable, k: int, members: Ints, parts: Ints, halves: Summaries, log_m: Floats
 ) -> ClusterTable:
-    """The table with the members (n,) of k in parts (n,): 0 stays in k, 1 is the new cluster K."""
-    z = table.z.clone()
+    """The table with the members (n,) of k in parts (n,): 0 stays in k, 1 is the new cluster K.
+
+    halves and log_m (2,) are what the parts are.
+    """
+    z = table.z.copy()
     z[members[parts == 1]] = len(table.log_marginals)
-    marginals = log_marginal(table.problem, halves, table.scale_factor)
-    clusters = Statistics(
-        *(
-            _replaced(torch.cat([old, new[1:]]), k, new[0])
-            for old, new in zip(table.clusters, halves, strict=True)
-        )
-    )
-    log_marginals = _replaced(torch.cat([table.log_marginals, marginals[1:]]), k, marginals[0])
-    return table._replace(z=z, clusters=clusters, log_marginals=log_marginals)
+
+    def wider(old: Floats, new: Floats) -> Floats:
+        old = np.concatenate([old, new[1:]])
+        old[k] = new[0]
+        return old
+
+    clusters = Summaries(*map(wider, table.clusters, halves))
+    log_m = wider(table.log_marginals, log_m)
+    return table._replace(z=z, clusters=clusters, log_marginals=log_m)
 
 
 def merge_clusters(table: ClusterTable, a: int, b: int) -> ClusterTable:
     """The table with b put into a; the last cluster takes b's number."""
-    one, two = (Statistics(*(v[k : k + 1] for v in table.clusters)) for k in (a, b))
-    union = merged(one, two)
-    marginal = log_marginal(table.problem, union, table.scale_factor)
+    one, two = (Summaries(*(v[k : k + 1] for v in table.clusters)) for k in (a, b))
+    both = union(one, two)
     last = len(table.log_marginals) - 1
-    number = torch.arange(last + 1)
+    number = np.arange(last + 1)
     number[last], number[b] = b, a
     if a == last:
         number[b] = b
 
-    def without(old: Tensor, new: Tensor) -> Tensor:
-        return _replaced(_replaced(old, a, new[0]), b, _replaced(old, a, new[0])[last])[:last]
+    def narrower(old: Floats, new: Floats) -> Floats:
+        old = old.copy()
+        old[a] = new[0]
+        old[b] = old[last]
+        return old[:last]
 
-    pairs = zip(table.clusters, union, strict=True)
-    return table._replace(
-        z=number[table.z],
-        clusters=Statistics(*(without(old, new) for old, new in pairs)),
-        log_marginals=without(table.log_marginals, marginal),
-    )
-
-
-def _replaced(values: Tensor, k: int, value: Tensor) -> Tensor:
-    values = values.clone()
-    values[k] = value
-    return values
+    clusters = Summaries(*map(narrower, table.clusters, both))
+    log_m = narrower(table.log_marginals, log_marginals(table.prior, both))
+    return table._replace(z=number[table.z], clusters=clusters, log_marginals=log_m)

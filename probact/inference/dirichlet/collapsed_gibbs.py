@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from probact.arrays import check_count
 from probact.inference.dirichlet.blocked_clusters import Ints
 from probact.inference.dirichlet.collapsed_sweep import (
     SweepResult,
@@ -29,7 +30,8 @@ __all__ = ["CollapsedGibbs"]
 class CollapsedGibbs(PartitionKernel):
     """One exact sweep over all points a step, then alpha and the scale factor.
 
-    block: points that are whitened together (None: by size); it changes the speed alone.
+    block: points that are whitened together (None: a number that suits most sizes); it
+    changes the speed alone.
     form: "blocked" is compiled and runs on the CPU, "speculative" is tensor operations on the
     device of the data, "auto" takes the first on a CPU and the second elsewhere. All forms draw
     the same chain; diagonal covariances always take the first. start: see `PartitionKernel`.
@@ -53,8 +55,8 @@ class CollapsedGibbs(PartitionKernel):
         super().__init__(start=start)
         if form not in ("auto", "blocked", "speculative"):
             raise ValueError(f"form must be auto, blocked or speculative, got {form!r}")
-        if block is not None and not block >= 1:
-            raise ValueError(f"block must be at least 1, got {block}")
+        if block is not None:
+            check_count(block, "block")
         self.block, self.form = block, form
 
     def step(self, state: DPState, generator: Generator) -> DPState:

@@ -16,7 +16,7 @@ from probact.inference.dirichlet.diagonal_sweep import (
 )
 from probact.inference.dirichlet.problem import Problem
 
-__all__ = ["diagonal_sweep", "diagonal_weights"]
+__all__ = ["diagonal_rules", "diagonal_sweep", "diagonal_weights", "draw_in_order"]
 
 
 def diagonal_sweep(
@@ -30,16 +30,21 @@ def diagonal_sweep(
     forced: Ints | None = None,
 ) -> SweepResult:
     """As `blocked_sweep`, for independent coordinates."""
-    none = np.empty(0, np.int64)
-    scan = Scan(
-        problem.x.numpy(),
-        z.copy(),
-        order,
-        uniforms,
-        none if forced is None else forced,
-        np.zeros(4),
-    )
     rules = diagonal_rules(problem, scale_factor, concentration)
+    return draw_in_order(rules, problem.x.numpy(), z, order, uniforms, forced)
+
+
+def draw_in_order(
+    rules: DiagonalRules,
+    x: Floats,
+    z: Ints,
+    order: Ints,
+    uniforms: Floats,
+    forced: Ints | None = None,
+) -> SweepResult:
+    """The sweep, given what the labels do not change; z itself is not changed."""
+    forced = np.empty(0, np.int64) if forced is None else forced
+    scan = Scan(x, z.copy(), order, uniforms, forced, np.zeros(4))
     start = 0
     while start < len(order):
         start = draw_points(scan, rules, coordinates(scan, rules), start)

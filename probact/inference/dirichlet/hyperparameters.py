@@ -30,9 +30,8 @@ _MOST_STEPS = 100  # of stepping out, each one nat of log s
 def resample_hyperparameters(state: DPState, generator: Generator) -> DPState:
     """The state with alpha and s drawn given z, each where it has a prior.
 
-    Raises: ValueError for a prior of alpha that is not a Gamma distribution, and where s falls
-    towards 0: data on fewer than D dimensions, as D > N or many equal rows, can make its posterior
-    improper.
+    Raises: ValueError where s falls towards 0: data on fewer than D dimensions, as D > N or many
+    equal rows, can make its posterior improper.
     """
     problem = state.problem
     if isinstance(problem.concentration, Distribution):
@@ -50,8 +49,7 @@ def resample_hyperparameters(state: DPState, generator: Generator) -> DPState:
 
 
 def _draw_alpha(state: DPState, prior: Distribution, generator: Generator) -> Tensor:
-    if not isinstance(prior, Gamma):
-        raise ValueError(f"concentration must be a Gamma law or a number, got {prior}")
+    assert isinstance(prior, Gamma)  # `pose` takes no other
     shape, rate = float(prior.concentration), float(prior.rate)
     n, k = len(state.z), len(state.z.unique())
     one = _gamma(float(state.alpha) + 1, generator)

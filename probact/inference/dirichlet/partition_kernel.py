@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 from probact.inference.dirichlet.components import component_group
 from probact.inference.dirichlet.problem import MixtureModel, Problem, pose
-from probact.inference.dirichlet.starts import first_partitions
+from probact.inference.dirichlet.starts import check_start, first_partitions
 from probact.inference.dirichlet.state import DPState, canonical, label_dtype, log_joint
 from probact.inference.gibbs import GibbsKernel
 
@@ -25,10 +25,7 @@ class PartitionKernel(GibbsKernel):
     """
 
     def __init__(self, *, start: str | Tensor = "auto") -> None:
-        if isinstance(start, str) and start not in ("auto", "k-means++", "random", "one cluster"):
-            raise ValueError(
-                f"start must be auto, k-means++, random or one cluster, got {start!r}"
-            )
+        check_start(start)
         self.start = start
 
     def init(self, model: MixtureModel, data: Any, generator: Generator) -> DPState:
@@ -95,11 +92,12 @@ class PartitionKernel(GibbsKernel):
 
 
 def first_state(problem: Problem, z: Tensor) -> DPState:
-    """The state of a first partition; alpha and s at the means of their priors."""
+    """The state of a first partition; alpha and s at the means of their priors, or at one."""
 
     def centre(law: Distribution | float | None) -> Tensor:
-        value = law.mean if isinstance(law, Distribution) else 1.0 if law is None else law
-        return torch.as_tensor(value, dtype=torch.float64, device=problem.x.device)
+        value = 1.0 if law is None else law.mean if isinstance(law, Distribution) else law
+        value = torch.as_tensor(value, dtype=torch.float64, device=problem.x.device)
+        return value if bool(torch.isfinite(value)) else torch.ones_like(value)
 
     alpha, s = centre(problem.concentration), centre(problem.scale_factor)
     return DPState(z, alpha, s, problem, {})

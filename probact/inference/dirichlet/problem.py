@@ -7,11 +7,11 @@ equivariant under affine maps, and nothing cancels there for data far from zero.
 """
 
 import math
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Gamma
 
 from probact.arrays import as_matrix
 
@@ -20,6 +20,7 @@ __all__ = ["MixtureModel", "Problem", "pose"]
 _LARGEST_NORM = 1e150  # of x, so that sums of squares stay far inside the range of float64
 
 
+@runtime_checkable
 class MixtureModel(Protocol):
     """What the kernels read off a model; `probact.models.DPGMM` is one."""
 
@@ -48,12 +49,20 @@ class Problem(NamedTuple):
     scale_factor: Distribution | None
 
 
-def pose(model: MixtureModel, data: Any) -> Problem:
+def pose(model: object, data: Any) -> Problem:
     """The problem of `model` given data (N, D).
 
-    Raises: ValueError for data that are not a finite matrix with as many columns as the prior, or
-    whose spread leaves the range of float64 in units of the prior's scale.
+    Raises: ValueError for another model, a prior of alpha that is no Gamma law, data that are not
+    a finite matrix with as many columns as the prior, or whose spread leaves the range of float64
+    in units of the prior's scale.
     """
+    if not isinstance(model, MixtureModel):
+        kind = type(model).__name__
+        raise ValueError(f"model must be a DPGMM for this kernel, got {kind}")
+    alpha = model.concentration
+    if isinstance(alpha, Distribution) and not isinstance(alpha, Gamma):
+        kind = type(alpha).__name__
+        raise ValueError(f"concentration must be a Gamma law or a number for Gibbs, got {kind}")
     (value,) = data if isinstance(data, tuple) else (data,)
     x = as_matrix(value, "x").double()
     base = model.base

@@ -40,6 +40,7 @@ from probact.inference.dirichlet.state import DPState, canonical
 __all__ = ["SliceGibbs"]
 
 _BATCH = 64  # sticks that are broken at once
+_MOST_STICKS = 100_000
 
 
 class SliceGibbs(PartitionKernel):
@@ -90,7 +91,14 @@ def _break(rest: Tensor, alpha: Tensor, least: Tensor, generator: Generator) -> 
     """Sticks of at least `least` among those that the rest breaks into.
 
     log(1 - v) = log(U) / alpha for v ~ Beta(1, alpha); what is left below `least` has no more.
+
+    Raises: ValueError where more than 100 000 are expected: alpha log(rest / least).
     """
+    if float(alpha * (rest / least).log()) > _MOST_STICKS:
+        raise ValueError(
+            f"concentration is too large for SliceGibbs: alpha = {float(alpha):.3g} gives more"
+            f" than {_MOST_STICKS} components; take CollapsedGibbs"
+        )
     sticks = [rest.new_empty(0)]
     while bool(rest >= least):
         steps = torch.log1p(-uniform(rest, _BATCH, generator)) / alpha

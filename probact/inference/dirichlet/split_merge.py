@@ -18,24 +18,30 @@ split; with pairs of points chosen uniformly they cancel, which gives the rule o
 """
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from probact.arrays import check_count
-from probact.distributions.component_statistics import statistics_of
+from probact.inference.dirichlet.blocked_clusters import Floats, Ints
 from probact.inference.dirichlet.cluster_table import (
     ClusterTable,
     log_merge_gain,
+    log_pair_gain,
     log_partner_law,
     merge_clusters,
     split_cluster,
+    summaries_of,
     tabulate,
 )
+from probact.inference.dirichlet.collapsed_sweep import ScanRules, scan_rules
 from probact.inference.dirichlet.hyperparameters import resample_hyperparameters
+from probact.inference.dirichlet.marginal_likelihood import log_marginals
 from probact.inference.dirichlet.partition_kernel import PartitionKernel
 from probact.inference.dirichlet.restricted_scan import propose_parts
-from probact.inference.dirichlet.slice_components import uniform
 from probact.inference.dirichlet.state import DPState, canonical
 
 __all__ = ["SplitMerge"]
@@ -52,7 +58,7 @@ class SplitMerge(PartitionKernel):
     Raises: ValueError for an unknown start, or moves or scans below one.
     """
 
-    def __init__(self, *, moves: int = 5, scans: int = 3, start: str | Tensor = "auto") -> None:
+    def __init__(self, *, moves: int = 5, scans: int = 2, start: str | Tensor = "auto") -> None:
         super().__init__(start=start)
         check_count(moves, "moves")
         check_count(scans, "scans")
@@ -61,13 +67,13 @@ class SplitMerge(PartitionKernel):
 
     def step(self, state: DPState, generator: Generator) -> DPState:
         """New labels, then alpha and s given them."""
-        table = tabulate(state)
+        table, move = tabulate(state), _prepare(state, self.scans, generator)
         tried, accepted = [0, 0], [0, 0]
-        for _ in range(self.moves):
-            kind = _pick(torch.ones(2), generator)
-            after = (_try_split, _try_merge)[kind](table, self.scans, generator)
-            tried[kind] += 1
-            accepted[kind] += after is not None
+        for kind, *u in _uniforms(generator, self.moves):
+            which = int(2 * kind)
+            after = (_try_split, _try_merge)[which](table, move, u)
+            tried[which] += 1
+            accepted[which] += after is not None
             table = table if after is None else after
         rates = [a / max(t, 1) for a, t in zip(accepted, tried, strict=True)]
         counts = {
@@ -77,85 +83,101 @@ class SplitMerge(PartitionKernel):
             "split_accept_rate": rates[0],
             "merge_accept_rate": rates[1],
         }
-        z = canonical(table.z).to(state.z.device)
+        z = canonical(torch.from_numpy(table.z)).to(state.z.device)
         return resample_hyperparameters(state._replace(z=z, counts=counts), generator)
 
 
-def _pick(weights: Tensor, generator: Generator) -> int:
-    """An index with probability proportional to weights (K,)."""
-    mass = weights.double().cumsum(0)
-    return int((mass <= uniform(mass, 1, generator) * mass[-1]).sum())
+class _Move(NamedTuple):
+    """What the moves of a step share."""
+
+    x: Tensor  # (N, D) where the data are
+    rules: ScanRules
+    scans: int
+    generator: Generator
+
+    def rows(self, members: Ints) -> Floats:
+        """Rows (n, D) on the CPU."""
+        if self.x.is_cuda:
+            return self.x[torch.from_numpy(members).to(self.x.device)].cpu().numpy()
+        return self.x.numpy()[members]
 
 
-def _anchor(members: Tensor, generator: Generator) -> int:
-    return int(members[int(uniform(members, 1, generator) * len(members))])
+def _prepare(state: DPState, scans: int, generator: Generator) -> _Move:
+    problem = state.problem
+    host = problem._replace(loc=problem.loc.cpu(), scale=problem.scale.cpu())
+    return _Move(problem.x, scan_rules(host, float(state.scale_factor)), scans, generator)
 
 
-def _try_split(table: ClusterTable, scans: int, generator: Generator) -> ClusterTable | None:
+def _uniforms(generator: Generator, moves: int) -> list[list[float]]:
+    """For each move: its kind; its cluster or clusters and anchors (4); whether it is accepted."""
+    device = generator.device
+    u = torch.rand((moves, 6), generator=generator, dtype=torch.float64, device=device)
+    return u.tolist()
+
+
+def _pick(weights: Floats, u: float) -> int:
+    """An index with probability proportional to weights (K,), by a uniform in [0, 1)."""
+    mass = weights.cumsum()
+    return int(mass.searchsorted(u * mass[-1], side="right"))
+
+
+def _try_split(table: ClusterTable, move: _Move, u: Sequence[float]) -> ClusterTable | None:
     """The table after an accepted split, or None."""
-    sizes = table.clusters.size
-    n, k = len(table.z), len(sizes)
-    if n == k:
+    sizes = table.clusters.sizes
+    if len(table.z) == len(sizes):
         return None
-    c = _pick(sizes - 1, generator)
-    members = (table.z == c).nonzero().squeeze(1)
-    i = _anchor(members, generator)
-    j = _anchor(members[members != i], generator)
-    parts, log_q = _propose(table, members, i, j, scans, generator)
-    problem = table.problem
-    rows = problem.x[members.to(problem.x.device)].cpu()
-    halves = statistics_of(rows, parts, diagonal=problem.diagonal)
-    after = split_cluster(table, c, members, parts, halves)
-    gain = log_merge_gain(after, c)
-    log_ratio = _log_split_ratio(after, c, k, gain, log_q)
-    return after if _accept(log_ratio, generator) else None
+    c = _pick(sizes - 1, u[0])
+    members = np.flatnonzero(table.z == c)
+    i, j = int(u[1] * len(members)), int(u[2] * (len(members) - 1))
+    x, anchors = move.rows(members), (i, j + (j >= i))
+    parts, log_q = propose_parts(move.rules, x, anchors, move.scans, move.generator)
+    halves = summaries_of(x, parts, 2, diagonal=table.prior.diagonal)
+    log_m = log_marginals(table.prior, halves)
+    gain = log_pair_gain(table.log_marginals[c], log_m, halves.sizes, table.log_alpha)
+    threshold = math.log1p(-u[4])
+    points, clusters = len(table.z), len(sizes) + 1
+    # the partner's probability, for which all clusters are tried, is at most one
+    if threshold >= _log_split_ratio(points, clusters, halves.sizes, gain, log_q, 0.0):
+        return None
+    after = split_cluster(table, c, members, parts, halves, log_m)
+    log_partner = float(log_partner_law(log_merge_gain(after, c))[-1])
+    log_ratio = _log_split_ratio(points, clusters, halves.sizes, gain, log_q, log_partner)
+    return after if threshold < log_ratio else None
 
 
-def _try_merge(table: ClusterTable, scans: int, generator: Generator) -> ClusterTable | None:
+def _try_merge(table: ClusterTable, move: _Move, u: Sequence[float]) -> ClusterTable | None:
     """The table after an accepted merge, or None."""
-    k = len(table.clusters.size)
-    if k == 1:
+    sizes = table.clusters.sizes
+    if len(sizes) == 1:
         return None
-    a = _pick(torch.ones(k), generator)
-    gain = log_merge_gain(table, a)
-    b = _pick(log_partner_law(gain).exp(), generator)
-    i, j = (_anchor((table.z == c).nonzero().squeeze(1), generator) for c in (a, b))
-    threshold = torch.log1p(-uniform(gain, 1, generator))
+    a = int(u[0] * len(sizes))
+    gains = log_merge_gain(table, a)
+    law = log_partner_law(gains)
+    b = _pick(np.exp(law), u[1])
+    threshold = math.log1p(-u[4])
+    known = len(table.z), len(sizes), sizes[[a, b]], float(gains[b])
     # as q <= 1, the ratio with log q = 0 bounds the acceptance: most merges end here
-    if threshold >= -_log_split_ratio(table, a, b, gain, 0.0):
+    if threshold >= -_log_split_ratio(*known, 0.0, float(law[b])):
         return None
-    members = ((table.z == a) | (table.z == b)).nonzero().squeeze(1)
-    parts = (table.z[members] == b).long()
-    _, log_q = _propose(table, members, i, j, scans, generator, parts)
-    if threshold >= -_log_split_ratio(table, a, b, gain, log_q):
+    members = np.flatnonzero((table.z == a) | (table.z == b))
+    parts = (table.z[members] == b).astype(np.int64)
+    i, j = (np.flatnonzero(parts == part) for part in (0, 1))
+    anchors = int(i[int(u[2] * len(i))]), int(j[int(u[3] * len(j))])
+    x = move.rows(members)
+    _, log_q = propose_parts(move.rules, x, anchors, move.scans, move.generator, parts)
+    if threshold >= -_log_split_ratio(*known, log_q, float(law[b])):
         return None
     return merge_clusters(table, a, b)
 
 
-def _accept(log_ratio: float, generator: Generator) -> bool:
-    return bool(torch.log1p(-uniform(torch.ones(()), 1, generator)) < log_ratio)
+def _log_split_ratio(
+    points: int, clusters: int, sizes: Floats, gain: float, log_q: float, log_partner: float
+) -> float:
+    """log R of a split into parts of these sizes (2,) that ends with this many clusters.
 
-
-def _log_split_ratio(table: ClusterTable, a: int, b: int, gain: Tensor, log_q: float) -> float:
-    """log R of the split that leads to the clusters a and b of the table; gain is D(a, .)."""
-    sizes = table.clusters.size
-    n_a, n_b = float(sizes[a]), float(sizes[b])
-    merge = float(log_partner_law(gain)[b]) - math.log(len(sizes)) - math.log(n_a * n_b)
-    split = -math.log(len(table.z) - len(sizes) + 1) - math.log(n_a + n_b)
-    return -float(gain[b]) - log_q + merge - split
-
-
-def _propose(
-    table: ClusterTable,
-    members: Tensor,
-    i: int,
-    j: int,
-    scans: int,
-    generator: Generator,
-    forced: Tensor | None = None,
-) -> tuple[Tensor, float]:
-    problem = table.problem
-    rows = problem.x[members.to(problem.x.device)].cpu()
-    anchors = int((members == i).nonzero()), int((members == j).nonzero())
-    local = problem._replace(x=rows)
-    return propose_parts(local, table.scale_factor, anchors, scans, generator, forced)
+    gain is D(a, b), log_partner log P(b | a).
+    """
+    n_a, n_b = sizes.tolist()
+    merge = log_partner - math.log(clusters) - math.log(n_a * n_b)
+    split = -math.log(points - clusters + 1) - math.log(n_a + n_b)
+    return -gain - log_q + merge - split

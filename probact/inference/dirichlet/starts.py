@@ -11,15 +11,27 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from probact.arrays import as_labels
+from probact.arrays import as_labels, as_tensor
 from probact.inference.dirichlet.problem import Problem
 from probact.inference.dirichlet.state import canonical
 
-__all__ = ["first_partitions"]
+__all__ = ["check_start", "first_partitions"]
 
 _MOST_SEEDS = 60
 _LLOYD_STEPS = 3
 _CHUNK = 1 << 14  # rows whose distances to all centres are held at once
+
+
+def check_start(start: object) -> None:
+    """Refuse what is neither the name of a start nor labels.
+
+    Raises: ValueError for another word, TypeError for what is no array.
+    >>> check_start("one cluster")
+    """
+    if not isinstance(start, str):
+        as_tensor(start, "start")
+    elif start != "auto" and start not in _STARTS:
+        raise ValueError(f"start must be auto, {', '.join(_STARTS)}, or labels, got {start!r}")
 
 
 def first_partitions(problem: Problem, start: object, generator: Generator) -> dict[str, Tensor]:
@@ -36,11 +48,9 @@ def first_partitions(problem: Problem, start: object, generator: Generator) -> d
     if not isinstance(start, str):
         given = as_labels(start, "start", len(x))
         return {"given": canonical(given.to(x.device))}
-    known = {"k-means++": _k_means, "random": _random, "one cluster": _one_cluster}
-    if start != "auto" and start not in known:
-        raise ValueError(f"start must be auto, k-means++, random or one cluster, got {start!r}")
-    names = list(known) if start == "auto" else [start]
-    return {name: known[name](x, generator) for name in names}
+    check_start(start)
+    names = list(_STARTS) if start == "auto" else [start]
+    return {name: _STARTS[name](x, generator) for name in names}
 
 
 def _one_cluster(x: Tensor, generator: Generator) -> Tensor:
@@ -95,3 +105,6 @@ def _means(x: Tensor, z: Tensor, centres: Tensor) -> Tensor:
         sums += one_hot.to(x.dtype) @ rows  # a product, not a scatter: the same bits on a GPU
     sizes = torch.bincount(z, minlength=len(centres)).unsqueeze(1)
     return torch.where(sizes > 0, sums / sizes.clamp(min=1), centres)
+
+
+_STARTS = {"k-means++": _k_means, "random": _random, "one cluster": _one_cluster}

@@ -11,12 +11,19 @@ from textbook_gibbs import chain_state, mixture_model
 from probact.distributions.component_statistics import Statistics, merged, statistics_of
 from probact.inference.dirichlet.cluster_table import (
     log_merge_gain,
+    log_pair_gain,
     log_partner_law,
     merge_clusters,
     split_cluster,
+    summaries_of,
     tabulate,
 )
 from probact.inference.dirichlet.conjugate import component_laws, factor, log_marginal
+from probact.inference.dirichlet.marginal_likelihood import (
+    Summaries,
+    cluster_prior,
+    log_marginals,
+)
 
 
 def sample(diagonal, n=40, d=3):
@@ -84,37 +91,58 @@ def test_merge_gain_is_the_ratio_of_joint_densities(diagonal):
 
 
 def test_partner_law_is_half_even_and_half_by_gain():
-    gain = torch.tensor([0.0, -math.inf, 2 * math.log(3), -1e6]).double()
-    want = torch.tensor([1 / 6 + 1 / 8, 0, 1 / 6 + 3 / 8, 1 / 6]).double()
-    torch.testing.assert_close(log_partner_law(gain).exp(), want)
+    gain = np.array([0.0, -math.inf, 2 * math.log(3), -1e6])
+    want = [1 / 6 + 1 / 8, 0, 1 / 6 + 3 / 8, 1 / 6]
+    np.testing.assert_allclose(np.exp(log_partner_law(gain)), want)
 
 
 @pytest.mark.parametrize("diagonal", [False, True])
 @pytest.mark.parametrize(("a", "b"), [(0, 3), (3, 0), (1, 2), (2, 3)])
 def test_tables_follow_merges_and_splits(a, b, diagonal):
     x, prior, z = sample(diagonal)
-    table = tabulate(chain_state(mixture_model(prior), x, z))
+    state = chain_state(mixture_model(prior), x, z)
+    table = tabulate(state)
     moved = merge_clusters(table, a, b)
     merged_labels = np.where(z == b, a, z)
     assert oracle.canonical(moved.z) == oracle.canonical(merged_labels)
-    check_table(moved)
+    check_table(moved, state.problem)
     c = int(moved.z[int(np.flatnonzero(z == a)[0])])
-    members = (moved.z == c).nonzero().squeeze(1)
-    parts = torch.arange(len(members)) % 2
-    halves = statistics_of(moved.problem.x[members], parts, diagonal=diagonal)
-    split = split_cluster(moved, c, members, parts, halves)
-    assert (split.z[members] == torch.where(parts == 1, 3, c)).all()
-    check_table(split)
+    members = np.flatnonzero(moved.z == c)
+    parts = np.arange(len(members)) % 2
+    halves = summaries_of(state.problem.x.numpy()[members], parts, 2, diagonal=diagonal)
+    log_m = log_marginals(table.prior, halves)
+    split = split_cluster(moved, c, members, parts, halves, log_m)
+    assert (split.z[members] == np.where(parts == 1, 3, c)).all()
+    check_table(split, state.problem)
+    gain = log_pair_gain(moved.log_marginals[c], log_m, halves.sizes, table.log_alpha)
+    assert gain == pytest.approx(log_merge_gain(split, c)[3])
 
 
-def check_table(table):
+def check_table(table, problem):
     """Every entry is what the labels give."""
-    diagonal = table.problem.diagonal
-    anew = statistics_of(table.problem.x, table.z, diagonal=diagonal)
+    anew = statistics_of(problem.x, torch.from_numpy(table.z), diagonal=problem.diagonal)
     for got, want in zip(table.clusters, anew, strict=True):
-        torch.testing.assert_close(got, want)
-    marginals = log_marginal(table.problem, anew, table.scale_factor)
-    torch.testing.assert_close(table.log_marginals, marginals)
+        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
+    marginals = log_marginal(problem, anew, torch.tensor(1.0).double())
+    np.testing.assert_allclose(table.log_marginals, marginals, rtol=1e-10)
+
+
+@pytest.mark.parametrize("df", [3.5, 40.0, 1e6])
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_both_forms_of_the_marginals_agree(diagonal, df):
+    """From one point to 10^7, few and many degrees of freedom."""
+    x, prior, z = sample(diagonal)
+    prior.nu0 = df
+    state = chain_state(mixture_model(prior), x, z)
+    one = statistics_of(state.problem.x, state.z, diagonal=diagonal)
+    s = torch.tensor(1.7, dtype=torch.float64)
+    for size in (1.0, 2.0, 30.0, 1e3, 1e7):
+        clusters = one._replace(size=torch.full_like(one.size, size))
+        want = log_marginal(state.problem, clusters, s)
+        found = log_marginals(
+            cluster_prior(state.problem, 1.7), Summaries(*map(np.asarray, clusters))
+        )
+        np.testing.assert_allclose(found, want, rtol=1e-13)
 
 
 def test_singular_scale_is_refused():
