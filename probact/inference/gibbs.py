@@ -71,9 +71,7 @@ class Sweep(GibbsKernel):
     def __init__(self, kernels: Sequence[GibbsKernel]) -> None:
         known = isinstance(kernels, Sequence) and len(kernels) > 0
         if not known or not all(isinstance(kernel, GibbsKernel) for kernel in kernels):
-            raise ValueError(
-                f"kernels must be a list of Gibbs kernels, got {kernels!r}"
-            )
+            raise ValueError(f"kernels must be a list of Gibbs kernels, got {kernels!r}")
         self.kernels = tuple(kernels)
         self._first = self.kernels[0]
 

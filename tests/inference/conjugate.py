@@ -148,12 +148,18 @@ def run_until_byte(folder: str, budget: int, options: dict[str, Any]) -> None:
     run(checkpoint=folder, **options)
 
 
+def tell(started: Any, target: Any, *arguments: Any) -> None:
+    """target(*arguments), after the event `started` is set."""
+    started.set()
+    target(*arguments)
+
+
 def run_until_signal(folder: str, options: dict[str, Any]) -> None:
     """A checkpointed run that exits as the command line does when it is interrupted."""
     try:
         run(checkpoint=folder, **options)
-    except pi.Interrupted as error:
-        sys.exit(128 + error.signal)
+    except KeyboardInterrupt as error:
+        sys.exit(128 + getattr(error, "signal", signal.SIGINT))
 
 
 class OneStart(NormalGibbs):

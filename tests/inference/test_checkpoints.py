@@ -22,6 +22,7 @@ from pyro_programs import NormalMean
 import probact.inference as pi
 from probact import cli
 from probact.files.run_errors import CorruptRun, RunLocked
+from probact.inference.atomic import write_bytes
 from probact.inference.checkpoints.locks import only_writer
 
 pytestmark = pytest.mark.filterwarnings("ignore::probact.inference.SamplingWarning")
@@ -240,6 +241,22 @@ def test_a_full_disk_leaves_the_last_commit(tmp_path, monkeypatch):
         fail_at[0] = 0
         assert same_draws(run(checkpoint=folder, **options), whole)
         assert not list(folder.rglob("*.part"))
+
+
+def test_a_file_is_on_the_disk_before_it_is_in_place(tmp_path, monkeypatch):
+    calls = []
+
+    def noted(name, function):
+        def call(*arguments):
+            calls.append(name)
+            return function(*arguments)
+
+        return call
+
+    for name in ("write", "fsync", "replace"):
+        monkeypatch.setattr(os, name, noted(name, getattr(os, name)))
+    write_bytes(tmp_path / "file", b"content")
+    assert calls == ["write", "fsync", "replace", "fsync"]  # the last is of the folder
 
 
 def test_memory_stays_bounded_by_a_batch(tmp_path, monkeypatch):

@@ -68,6 +68,10 @@ def test_thinning_and_warm_up_are_rows_of_the_same_chain():
     assert "warmup_posterior" not in groups_of(none)
 
 
+def test_the_draws_are_the_same_whether_the_warm_up_is_kept_or_not():
+    assert np.array_equal(run().posterior["mu"], run(save_warmup=True).posterior["mu"])
+
+
 def test_warm_up_of_nuts_is_kept_on_request(quick, x):
     groups = groups_of(quick(NormalMean(), x, save_warmup=True, draws=10))
     plain = groups_of(quick(NormalMean(), x, draws=10))

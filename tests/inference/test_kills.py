@@ -9,10 +9,12 @@ import textwrap
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
-from conjugate import NormalGibbs, run, run_until_byte, run_until_signal, same_draws
+from conjugate import NormalGibbs, run, run_until_byte, run_until_signal, same_draws, tell
+from mixture_runs import run_mixture, run_mixture_until_signal
 
 from probact.files.run_errors import RunLocked
 
@@ -28,7 +30,7 @@ def whole():
 def in_child(target, *arguments):
     """A process that runs target(*arguments), from a server that has imported what it needs."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["probact.inference", "conjugate"])
+    context.set_forkserver_preload(["probact.inference", "conjugate", "mixture_runs"])
     process = context.Process(target=target, args=arguments)
     process.start()
     return process
@@ -63,39 +65,111 @@ def test_kill_9_within_a_write(tmp_path, monkeypatch, whole):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_kill_9_within_a_write_often(tmp_path, monkeypatch, whole):
     kill_within_writes(tmp_path, monkeypatch, whole, 100)
 
 
-def signal_at_random_times(tmp_path, number: int, count: int) -> set[int]:
-    """Exit codes of runs hit at random times; each goes on with the bits of one that was not."""
-    options = {**OFTEN, "draws": 200}
-    whole, codes = run(**{**options, "commit_every": 1000}), set()
-    slow = {**options, "kernel": NormalGibbs(pause=0.001)}
-    rng = np.random.default_rng(number)
-    for i in range(count):
+class Hits(NamedTuple):
+    """How often a signal came while a run was going on, and how often before its first commit."""
+
+    all: int
+    early: int
+
+
+def hit_until(process, started, number: int, delay: float) -> bool:
+    """Send the signal so long after the process began its work; whether it was at work still."""
+    assert started.wait(60)
+    process.join(delay)
+    with suppress(ProcessLookupError):  # where the run has ended
+        os.kill(process.pid, number)
+    process.join(60)
+    # SIGTERM ends a process that has not got as far as its handler
+    assert process.exitcode in (0, -number if number != signal.SIGINT else 130, 128 + number)
+    return process.exitcode != 0
+
+
+def hit_at_random_times(tmp_path, number: int, wanted: int, target, go_on, longest) -> Hits:
+    """Runs that are hit until `wanted` of the hits have come while one was going on.
+
+    Each run is hit up to three times as it goes on. `target(folder)` is the function and arguments
+    of a run that is hit, `go_on(folder)` takes it to its end and says whether its bits are right;
+    `longest` are the longest waits, in seconds, before each of the three hits.
+    """
+    started = multiprocessing.get_context("forkserver").Event()
+    rng, hits, early = np.random.default_rng(number), 0, 0
+    for i in range(wanted):
         folder = tmp_path / str(i)
-        for _ in range(3):  # hit it again as it goes on
-            process = in_child(run_until_signal, str(folder), slow)
-            process.join(float(rng.uniform(0.05, 0.6)))
-            with suppress(ProcessLookupError):  # where the run has ended
-                os.kill(process.pid, number)
-            process.join(60)
-            codes.add(process.exitcode)
-        assert same_draws(run(checkpoint=folder, **options), whole)
-    return codes
+        for wait in longest:
+            started.clear()
+            process = in_child(tell, started, *target(str(folder)))
+            if hit_until(process, started, number, float(rng.uniform(0, wait))):
+                hits += 1
+                early += not list(folder.glob("chain-*/manifest-*.json"))
+        assert go_on(folder)
+        if hits >= wanted:
+            return Hits(hits, early)
+    pytest.fail(f"only {hits} of {3 * wanted} signals came while a run was going on")
+
+
+@pytest.fixture
+def hit_normal_mean(tmp_path):
+    """Hits of runs whose steps are slow."""
+    options = {**OFTEN, "draws": 200}
+    whole = run(**{**options, "commit_every": 1000})
+    slow = {**options, "kernel": NormalGibbs(pause=0.001)}
+
+    def hit(number: int, wanted: int) -> Hits:
+        target = lambda folder: (run_until_signal, folder, slow)  # noqa: E731
+        go_on = lambda folder: same_draws(run(checkpoint=folder, **options), whole)  # noqa: E731
+        return hit_at_random_times(tmp_path, number, wanted, target, go_on, (0.6, 0.6, 0.6))
+
+    return hit
 
 
 @pytest.mark.slow
-def test_kill_9_at_random_times(tmp_path):
-    assert signal_at_random_times(tmp_path, signal.SIGKILL, 34) <= {-signal.SIGKILL, 0}
+@pytest.mark.timeout(1800)
+def test_kill_9_at_random_times(hit_normal_mean):
+    assert hit_normal_mean(signal.SIGKILL, 100).all >= 100
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_at_random_times(tmp_path, number):
-    codes = signal_at_random_times(tmp_path, number, 4)
-    assert 128 + number in codes
+def test_signals_at_random_times(hit_normal_mean, number):
+    assert hit_normal_mean(number, 10).all >= 10
+
+
+@pytest.fixture
+def hit_mixture(tmp_path):
+    """Hits of runs of the default kernel of a mixture, the race of its starts included."""
+    run_mixture()  # with what is compiled at the first call
+    start = time.perf_counter()
+    whole = run_mixture()
+    duration = time.perf_counter() - start
+    waits = (0.2 * duration, 0.8 * duration, 0.8 * duration)  # the first race is a quarter of it
+
+    def hit(number: int, wanted: int) -> Hits:
+        target = lambda folder: (run_mixture_until_signal, folder, {"commit_every": 1})  # noqa: E731
+        go_on = lambda folder: same_draws(run_mixture(checkpoint=folder), whole)  # noqa: E731
+        return hit_at_random_times(tmp_path, number, wanted, target, go_on, waits)
+
+    return hit
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_kill_9_of_a_mixture(hit_mixture):
+    hits = hit_mixture(signal.SIGKILL, 20)
+    assert hits.all >= 20
+    assert 3 <= hits.early < hits.all
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_to_a_mixture(hit_mixture, number):
+    assert hit_mixture(number, 4).all >= 4
 
 
 def await_commit(folder):

@@ -10,7 +10,13 @@ from conjugate import SMALL, NormalGibbs, NormalModel, X, run, same_draws
 
 import probact.inference as pi
 from probact.files.run_errors import CorruptRun
-from probact.inference.checkpoints.run_files import as_entry, read_json, write_json
+from probact.inference.checkpoints.run_files import (
+    as_entry,
+    read_arrays,
+    read_json,
+    write_arrays,
+    write_json,
+)
 
 OFTEN = {"commit_every": 5, "save_warmup": True}
 CLASSES = ("config.json", "manifest-", "draws-", "warmup-", "state-")
@@ -193,3 +199,22 @@ def test_a_sealed_config_with_other_contents_is_refused(saved, tmp_path):
 def test_names_in_a_manifest_are_never_paths(name):
     with pytest.raises(ValueError, match="which is no file of arrays"):
         as_entry([name, 10, "0" * 64, 1])
+
+
+def test_arrays_are_checked_again_as_they_are_read(tmp_path):
+    path = tmp_path / "draws-000001.safetensors"
+    entry = write_arrays(path, {"a": np.ones(3)}, 3)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1  # of a number: the header stays whole
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="its checksum differs"):
+        read_arrays(tmp_path, entry)
+
+
+def test_content_that_is_whole_but_not_its_own_is_refused(tmp_path):
+    """Only the checksum can tell: the file is sound JSON of the right form."""
+    path = tmp_path / "config.json"
+    write_json(path, {"format": "probact-run", "version": 1, "position": 12})
+    path.write_text(path.read_text().replace('"position": 12', '"position": 13'))
+    with pytest.raises(ValueError, match="its checksum differs"):
+        read_json(path, "probact-run")

@@ -1,19 +1,14 @@
 """The law that a step draws from leaves the exact posterior over all partitions alone."""
 
-import math
-
 import numpy as np
 import partition_oracle as oracle
 import pytest
 import statcheck
-import torch
+from model_draws import SUMMARIES, check_step, joint_gaps
 from pyro.distributions import Gamma
-from scipy.special import gammaln
-from scipy.stats import invwishart
 from textbook_gibbs import chain_state, mixture_model
 
 from probact.inference.dirichlet.collapsed_gibbs import CollapsedGibbs
-from probact.inference.dirichlet.state import canonical, log_joint
 
 
 def tiny(name):
@@ -86,84 +81,25 @@ def test_every_partition_is_reached_from_both_ends():
         assert len(seen) == 203
 
 
-def posterior_with_alpha(x, prior, shape, rate):
-    """Exact p(z | x) with alpha ~ Gamma summed out, and p(alpha | K) on a grid."""
-    grid = np.exp(np.linspace(-9, 5, 4001))
-    n = len(x)
-    log_p = shape * np.log(grid) - rate * grid + gammaln(grid) - gammaln(grid + n)  # on log alpha
-    by_size = np.exp(log_p + np.arange(n + 1)[:, None] * np.log(grid))  # (N + 1, grid)
-    post = {}
-    for z in oracle.set_partitions(n):
-        blocks = oracle.blocks(z)
-        weight = sum(gammaln(len(b)) + prior.log_marginal(x[b]) for b in blocks)
-        post[z] = math.exp(weight) * by_size[len(blocks)].sum()
-    total = sum(post.values())
-    return {z: p / total for z, p in post.items()}, grid, by_size
-
-
 @pytest.mark.parametrize("diagonal", [False, True])
 def test_a_whole_step_from_exact_starts(diagonal, budget):
     x, _, prior = oracle.demo_data(5)
     prior.diagonal = diagonal
-    post, grid, by_size = posterior_with_alpha(x, prior, 2.0, 1.5)
-    rng, generator = np.random.default_rng(3), torch.Generator().manual_seed(8)
-    kernel, model = CollapsedGibbs(block=3), mixture_model(prior, Gamma(2.0, 1.5))
-    first = chain_state(model, x, [0] * 5)
-    draws, alphas = [], []
-    for z in oracle.sample_posterior(post, 1500, rng):
-        p = by_size[max(z) + 1]
-        alpha = torch.tensor(rng.choice(grid, p=p / p.sum()))
-        state = kernel.step(first._replace(z=torch.tensor(z), alpha=alpha), generator)
-        draws.append(tuple(canonical(state.z).tolist()))
-        alphas.append(float(state.alpha))
-    budget.check(f"step partitions {diagonal}", oracle.frequency_test(draws, post))
-    law = sum(p * by_size[max(z) + 1] / by_size[max(z) + 1].sum() for z, p in post.items())
-    cdf = np.cumsum(law)
-    p = statcheck.dkw_pvalue(alphas, lambda a: np.interp(np.log(a), np.log(grid), cdf))
-    budget.check(f"step alpha {diagonal}", p)
+    model = mixture_model(prior, Gamma(2.0, 1.5))
+    what = CollapsedGibbs(block=3), model, x, prior, (2.0, 1.5)
+    check_step(*what, size=1500, seed=3, budget=budget, name=f"step {diagonal}")
 
 
 @pytest.mark.parametrize("diagonal", [False, True])
 def test_joint_draws_stay_joint_draws(diagonal, budget):
     """alpha, s, z and x from the model, one step, and each is compared with itself."""
-    rng, generator = np.random.default_rng(4), torch.Generator().manual_seed(9)
     psi = np.diag([1.0, 0.5]) if diagonal else np.array([[1.0, 0.4], [0.4, 0.5]])
     prior = oracle.NIW([0.3, -0.2], 0.3, 5.0, psi, diagonal)
     model = mixture_model(prior, Gamma(2.0, 1.5), Gamma(4.0, 4.0))
-    kernel, gaps = CollapsedGibbs(block=4), []
-    for _ in range(700):
-        alpha, s = rng.gamma(2.0) / 1.5, rng.gamma(4.0) / 4.0
-        z = seating(rng, 9, alpha)
-        state = chain_state(model, points(rng, z, prior, s), z, alpha, s)
-        gaps.append(summary(kernel.step(state, generator)) - summary(state))
-    for name, gap in zip(["log joint", "K", "alpha", "s", "pairs"], np.array(gaps).T, strict=True):
+
+    def draw(rng):
+        return rng.gamma(2.0) / 1.5, rng.gamma(4.0) / 4.0
+
+    gaps = joint_gaps(CollapsedGibbs(block=4), model, prior, draw, n=9, size=700, seed=4)
+    for name, gap in zip(SUMMARIES, gaps.T, strict=True):
         budget.check(f"joint {diagonal} {name}", statcheck.paired_mean_pvalue(gap))
-
-
-def seating(rng, n, alpha):
-    z = [0]
-    for i in range(1, n):
-        w = np.append(np.bincount(z), alpha) / (i + alpha)
-        z.append(int(rng.choice(len(w), p=w)))
-    return z
-
-
-def points(rng, z, prior, s):
-    d = len(prior.mu0)
-    x = np.empty((len(z), d))
-    for k in set(z):
-        if prior.diagonal:
-            var = s * np.diag(prior.psi0) / rng.chisquare(prior.nu0 - d + 1, d)
-            root = np.diag(np.sqrt(var))
-        else:
-            root = np.linalg.cholesky(invwishart(prior.nu0, s * prior.psi0).rvs(random_state=rng))
-        mean = prior.mu0 + root @ rng.normal(size=d) / math.sqrt(prior.kappa0)
-        for i in np.flatnonzero(np.array(z) == k):
-            x[i] = mean + root @ rng.normal(size=d)
-    return x
-
-
-def summary(state):
-    sizes = torch.bincount(canonical(state.z)).double()
-    log_p, pairs = float(log_joint(state)), float((sizes**2).sum())
-    return np.array([log_p, len(sizes), float(state.alpha), float(state.scale_factor), pairs])

@@ -14,6 +14,8 @@ from textbook_gibbs import chain_state, mixture_model, textbook_sweep
 from probact.arrays import as_matrix
 from probact.inference.dirichlet.blocked_clusters import allocate, factorise, shift
 from probact.inference.dirichlet.collapsed_gibbs import CollapsedGibbs
+from probact.inference.dirichlet.diagonal_sweep import Coordinates
+from probact.inference.dirichlet.diagonal_sweep import shift as shift_coordinates
 from probact.inference.dirichlet.problem import pose
 from probact.inference.dirichlet.state import DPState, log_joint
 
@@ -117,6 +119,32 @@ def test_a_component_does_not_drift():
     _, _, _, scale = oracle.NIW(np.zeros(d), 0.1, d + 2.0, np.eye(d)).posterior(x[:40])
     want = np.linalg.slogdet(scale)[1] + np.log(40.1)
     assert abs(clusters.log_dets[0] - want) < 1e-6
+
+
+def test_coordinates_do_not_drift():
+    """The same for independent coordinates, whose sums are updated in place."""
+    rng = np.random.default_rng(1)
+    x, d = rng.normal(size=(1000, 8)) * 3 + 5, 8
+    one, slot = np.ones(1), np.ones((1, d))
+    clusters = Coordinates(
+        np.zeros(1, np.int64), 0 * slot, 1.0 * slot, 1.0 * slot, 0 * one, np.empty(2), np.empty(2)
+    )
+
+    @njit
+    def churn(clusters, x, first, pairs):
+        for i in range(first):
+            shift_coordinates(clusters, 0, x[i], 0.1 + clusters.sizes[0], 1)
+        for t in range(pairs):
+            i = first + t % (len(x) - first)
+            shift_coordinates(clusters, 0, x[i], 0.1 + clusters.sizes[0], 1)
+            shift_coordinates(clusters, 0, x[i], 0.1 + clusters.sizes[0], -1)
+
+    churn(clusters, x, 40, 1_000_000)
+    prior = oracle.NIW(np.zeros(d), 0.1, d + 2.0, np.eye(d))
+    mean, _, _, scale = prior.posterior(x[:40])
+    assert clusters.sizes[0] == 40
+    assert abs(clusters.means[0] - mean).max() < 1e-6
+    assert abs(clusters.log_dets[0] - np.log(np.diag(scale)).sum()) < 1e-6
 
 
 @pytest.mark.parametrize("diagonal", [False, True])

@@ -11,11 +11,11 @@ import pytest
 import statcheck
 import torch
 from exact_starts import frequency_pvalue
-from probact.inference.dirichlet.conjugate import ComponentLaws
 from pyro.distributions import Gamma
 from scipy import stats
 from textbook_gibbs import chain_state, mixture_model
 
+from probact.inference.dirichlet.conjugate import ComponentLaws
 from probact.inference.dirichlet.slice_components import Components, draw_components, scorer
 from probact.inference.dirichlet.slice_gibbs import SliceGibbs, _break
 from probact.inference.dirichlet.state import log_joint

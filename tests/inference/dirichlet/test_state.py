@@ -10,7 +10,7 @@ from pyro.distributions import Gamma, LogNormal
 from scipy import stats
 
 from probact.inference.dirichlet.problem import pose
-from probact.inference.dirichlet.state import DPState, canonical, log_joint
+from probact.inference.dirichlet.state import DPState, canonical, label_dtype, log_joint
 
 
 def model_of(prior, concentration=1.5, scale_factor=None):
@@ -83,3 +83,10 @@ def test_pose_leaves_the_data_alone_and_refuses_other_widths():
         pose(model, x[:, :1])
     with pytest.raises(ValueError, match="squares overflow"):
         pose(model, x * 1e160)
+
+
+@pytest.mark.parametrize("n", [1, 129, 2**15, 2**15 + 1, 2**16])
+def test_the_type_of_labels_holds_them_all(n):
+    dtype = label_dtype(n)
+    assert torch.tensor(n - 1).to(dtype) == n - 1
+    assert dtype == (torch.int16 if n <= 2**15 else torch.int32)
