@@ -1,6 +1,7 @@
 """The main job from the command line: one run of the demo, and what reads it again."""
 
 import json
+import math
 import re
 import shutil
 
@@ -42,6 +43,52 @@ def test_numbers_hang_together(run):
         assert scores["uniform"]["standard_error"] < 1e-12
         assert scores["tied vMF"]["mean"] > scores["uniform"]["mean"]
     assert scores["uniform"]["mean"] == pytest.approx(8.890446, abs=1e-6)
+
+
+def test_numbers_of_the_clusters(run):
+    numbers = json.loads((run / "numbers.json").read_text())["Clusters of activations"]
+    leaves, front = [], [numbers]
+    while front:
+        value = front.pop()
+        front += value.values() if isinstance(value, dict) else []
+        leaves += [] if isinstance(value, dict) else [value]
+    assert len(leaves) >= 20
+    assert all(leaf is not None and math.isfinite(leaf) for leaf in leaves)
+    assert 1 < numbers["num_components_mean"] < numbers["points"]
+    assert numbers["alpha_mean"] > 0
+    assert 0 < numbers["rand_index_with_classes"] <= 1
+    for name in ("relative_entropy", "total_correlation"):
+        reading = numbers[name]
+        assert reading["minimum"] <= reading["mean"] <= reading["maximum"]
+        assert reading["mean"] > 0
+    scores = numbers["held_out"]
+    assert scores["Dirichlet-process mixture"]["mean"] > scores["one Gaussian"]["mean"]
+
+
+def test_partitions_open_with_arviz(run):
+    numbers = json.loads((run / "numbers.json").read_text())["Clusters of activations"]
+    mixture = from_netcdf(run / "mixture.nc")
+    z = mixture.posterior["z"]
+    assert z.dims == ("chain", "draw", "obs")
+    assert z.sizes["obs"] == numbers["points"]
+    clusters = mixture.posterior["num_components"]
+    np.testing.assert_array_equal(z.max("obs") + 1, clusters)
+    assert float(clusters.mean()) == pytest.approx(numbers["num_components_mean"])
+    assert mixture.observed_data["x"].shape == (numbers["points"], numbers["axes"])
+    with np.load(run / "samples.npz", allow_pickle=False) as arrays:
+        partition, drawn = arrays["mixture_partition"], arrays["mixture_samples"]
+    assert partition.shape == (numbers["points"],)
+    assert partition.max() + 1 == numbers["clusters_of_the_point_estimate"]
+    assert np.isfinite(drawn).all()
+
+
+def test_words_on_the_clusters(run):
+    chapters = json.loads((run / "run.json").read_text())["chapters"]
+    (chapter,) = (c for c in chapters if c["title"] == "Clusters of activations")
+    words = " ".join(block["words"] for block in chapter["blocks"] if block["kind"] == "text")
+    assert re.search(r"The draws have \d+ to \d+ clusters", words)
+    assert "nan" not in words
+    assert "Clusters of activations" in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_posterior_opens_with_arviz(run):
