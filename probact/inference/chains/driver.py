@@ -97,8 +97,8 @@ def run_on_disk(
     """
     again = f"go on with probact.inference.resume({str(folder)!r}, model, data)"
     with (
-        open_run(folder, description) as chains,
         interrupts([signal.SIGINT, signal.SIGTERM]) as caught,
+        open_run(folder, description) as chains,
         progress_line(len(seeds), task.plan.iterations, manner.progress) as tick,
     ):
 

@@ -24,9 +24,14 @@ class Store:
         self._arrays: dict[str, np.ndarray] = {}  # (chains, rows, ...)
 
     def add(self, chain: int, table: Table) -> None:
-        """Rows (n, ...) after those that the chain has."""
+        """Rows (n, ...) after those that the chain has.
+
+        Raises: ValueError for more rows than the store has room for.
+        """
         start = self.counts[chain]
         for name, block in table.items():
+            if start + len(block) > self._rows:
+                raise ValueError(f"{name!r} has {start + len(block)} rows, not {self._rows}")
             array = self._array(name, block)
             array[chain, start : start + len(block)] = block
             self.counts[chain] = start + len(block)
