@@ -23,6 +23,7 @@ CPU core. ``--quick``: a ConvNet on digits, seconds.
 
 import argparse
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,8 +117,8 @@ def first_name(source: Source, label: int) -> str:
     return source.class_names[label].split(",")[0]
 
 
-def measure(source: Source, run: Run) -> dict[str, Any]:
-    """All readings of one network's features."""
+def measure(source: Source, run: Run) -> tuple[dict[str, Any], Fitted]:
+    """All readings of one network's features, and the fit that they are of."""
     x, labels = source.x[source.fitting], source.labels[source.fitting]
     found = fit(x, run, progress=False)
     best = pa.analysis.point_partition(found.posterior, max_draws=50)
@@ -126,11 +127,27 @@ def measure(source: Source, run: Run) -> dict[str, Any]:
         str(k): [first_name(source, label) for label in labels[best.labels == k][:8].tolist()]
         for k in sizes.argsort(descending=True)[:10].tolist()
     }
-    return {
+    numbers = {
         "num_images": len(x), "dim": x.shape[1], **complexity(found, x, run),
         "sizes": sizes.tolist(), "classes": against_classes(best.labels, labels),
         "first_members": largest, "log_density": densities(found, source),
     }  # fmt: skip
+    return numbers, found
+
+
+def draw_samples(found: Fitted, source: Source, path: Path, seed: int) -> None:
+    """New features beside unseen ones on two principal axes, coloured by component."""
+    mixture, unseen = found.predictive.mixtures[-1], source.x[source.scoring]
+    fresh = mixture.sample((len(unseen),), seed=seed)  # (n, D)
+    axes = torch.linalg.svd(unseen - unseen.mean(0), full_matrices=False).Vh[:2].T  # (D, 2)
+    weights = mixture.weights.log()
+    of = [(mixture.component_log_prob(x) + weights).argmax(1) for x in (unseen, fresh)]
+    known = [f"component {k + 1}" for k in range(len(mixture.weights) - 1)]
+    observed, sampled = ((x - unseen.mean(0)) @ axes for x in (unseen, fresh))
+    panels = pa.plots.plot_projected_activations(
+        observed, of[0], sampled, of[1], class_names=[*known, "new component"], unit="feature"
+    )
+    panels[0].figure.savefig(path, dpi=150)
 
 
 def report(name: str, numbers: dict[str, Any], class_names: Sequence[str]) -> str:
@@ -183,10 +200,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         run = Run(draws=60, tune=60, kept=10, num_samples=2000, moves=2, seed=args.seed)
     table = {}
     for index, each in enumerate(sources(args)):
-        numbers = table[each.name] = measure(each, run)
+        table[each.name], found = measure(each, run)
+        numbers = table[each.name]
         print(report(each.name, numbers, each.class_names), flush=True)
         if numbers["classes"]:
             draw(numbers, each.class_names, args.out / f"clusters_{index}.png")
+        draw_samples(found, each, args.out / f"samples_{index}.png", args.seed)
     save_numbers(args.out / "numbers.json", {"seed": args.seed, "sources": table})
 
 

@@ -17,12 +17,11 @@ ROWS = (
     "::test_the_draws_are_the_same_whether_the_warm_up_is_kept_or_not"
 )
 START = "inference/test_gibbs_chains.py::test_the_likelier_start_wins_and_is_named"
-RESUMED = (
-    "inference/test_checkpoints.py::test_a_signal_commits_and_the_run_goes_on_with_the_same_bits"
-)
-FULL = "inference/test_checkpoints.py::test_a_full_disk_leaves_the_last_commit"
-FLUSHED = "inference/test_checkpoints.py::test_a_file_is_on_the_disk_before_it_is_in_place"
-OTHER = "inference/test_checkpoints.py::test_another_model_or_other_data"
+RUN_CHECKPOINTS = "inference/test_run_checkpoints.py"
+RESUMED = RUN_CHECKPOINTS + "::test_a_signal_commits_and_the_run_goes_on_with_the_same_bits"
+FULL = RUN_CHECKPOINTS + "::test_a_full_disk_leaves_the_last_commit"
+FLUSHED = RUN_CHECKPOINTS + "::test_a_file_is_on_the_disk_before_it_is_in_place"
+OTHER = RUN_CHECKPOINTS + "::test_another_model_or_other_data"
 DAMAGE = "inference/test_run_damage.py"
 
 DENSITIES = [

@@ -33,7 +33,8 @@ def plot_projected_activations(
     """Two panels on one scale: observed (N, 2) and sampled (M, 2) points, coloured by class.
 
     The caller chooses the plane and names the unit of its axes. Labels (N,) and (M,) are classes
-    in 0..C-1; C is the number of names, or one more than the largest label.
+    in 0..C-1; C is the number of names, or one more than the largest label. At most one in a
+    hundred of the sampled points, those farthest out, lies outside and is counted in the title.
 
     Raises: ValueError if an array has another shape or is not finite, a label is out of range or
     `axes` are not two.
@@ -56,13 +57,15 @@ def plot_projected_activations(
     row = new_row(2, 7.4, 3.4) if axes is None else list(axes)
     if len(row) != 2:
         raise ValueError(f"axes must hold two axes, got {len(row)}")
-    reach = 1.08 * max(float(np.abs(x).max()) for x in points)
+    reach = 1.08 * max(np.abs(points[0]).max(), np.quantile(np.abs(points[1]).max(1), 0.99))
     colors = np.array(class_colors(len(names)))
     for ax, x, y, title in zip(row, points, labels, ("observed", "sampled"), strict=True):
         tidy(ax, xlabel=f"first axis ({unit})", ylabel=f"second axis ({unit})")
         ax.scatter(x[:, 0], x[:, 1], s=7, c=colors[y], alpha=0.6, linewidths=0.0, rasterized=True)
         ax.set(xlim=(-reach, reach), ylim=(-reach, reach), box_aspect=1)
-        ax.set_title(f"{title} (N = {len(x)})", fontsize=LABEL_SIZE, color=INK)
+        outside = int((np.abs(x).max(1) > reach).sum())
+        count = f"N = {len(x)}, {outside} outside" if outside else f"N = {len(x)}"
+        ax.set_title(f"{title} ({count})", fontsize=LABEL_SIZE, color=INK)
     _draw_legend(row[1], names, colors.tolist())
     return row
 

@@ -37,3 +37,12 @@ def test_same_class_has_the_same_colour_in_both_panels():
 def test_refuses_bad_input(observed, labels, message):
     with pytest.raises(ValueError, match=message):
         plot_projected_activations(observed, labels, [[0.0, 1.0]], [0])
+
+
+def test_a_far_sample_does_not_squeeze_the_rest():
+    sampled = np.r_[np.random.default_rng(1).normal(size=(300, 2)), [[1e3, 0.0]]]
+    observed = [[1.0, 1.0], [-1.0, 2.0]]
+    left, right = plot_projected_activations(observed, [0, 0], sampled, np.zeros(301, int))
+    assert right.get_xlim()[1] < 10
+    assert "1 outside" in right.get_title()
+    assert left.get_title() == "observed (N = 2)"
