@@ -177,11 +177,18 @@ def test_draws_given_a_partition(
     budget.check(f"labels are independent {diagonal}", tau.pvalue)
 
 
+def test_product_partition_takes_labels_as_a_chain_returns_them() -> None:
+    base, _ = base_of(False)
+    z, x = torch.tensor([0, 1, 0]), torch.randn(3, 2, dtype=F64)
+    want = ProductPartition(z, base).log_prob(x)
+    assert torch.equal(ProductPartition(z.double(), base).log_prob(x), want)
+
+
 def test_product_partition_refusals() -> None:
     base, _ = base_of(False)
     z, x = torch.tensor([0, 1, 0]), torch.randn(3, 2, dtype=F64)
     cases = [
-        (lambda: ProductPartition(z.double(), base), "labels"),
+        (lambda: ProductPartition(z + 0.5, base), "labels"),
         (lambda: ProductPartition(z - 1, base), "labels"),
         (lambda: ProductPartition(z[None], base), "labels"),
         (lambda: ProductPartition(z[:0], base), "labels"),
