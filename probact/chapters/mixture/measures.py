@@ -105,9 +105,9 @@ def _sample(model: DPGMM, x: Tensor, study: Study) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SamplingWarning)
         posterior = sample(
-            model, x, draws=300, tune=200, thin=2, chains=2, seed=study.seed, progress=False
+            model, x, draws=250, tune=150, thin=2, chains=2, seed=study.seed, progress=False
         )
-    study.say(f"mixture of {len(x)} activations in {x.shape[1]} axes: 2 chains of 300 draws")
+    study.say(f"mixture of {len(x)} activations in {x.shape[1]} axes: 2 chains of 250 draws")
     return posterior
 
 

@@ -78,7 +78,7 @@ def measure(study: Study) -> Measures:
     prior = concentration_prior(wide.dim).expand([len(weight)])
     model = VMFClassifier(weight, prior, class_names=names)
     posterior = sample(
-        model, (a, y), draws=1000, tune=400, chains=2, seed=study.seed, progress=False
+        model, (a, y), draws=500, tune=300, chains=2, seed=study.seed, progress=False
     )
     kappa = draws(posterior, "concentration")
     study.say(f"posterior of kappa: {len(kappa)} draws")
