@@ -11,7 +11,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-__all__ = ["MIN_ORDER", "debye_sums"]
+__all__ = ["MIN_ORDER", "debye_matrix", "debye_sums"]
 
 MIN_ORDER = 20  # smallest N served; there 13 terms leave less than one ulp
 _NUM_TERMS = 13
@@ -25,7 +25,7 @@ def debye_sums(order: Fraction, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if p.numel() > 2048:
         q, e, e_slope = (_horner(row, p) for row in table)
         return q, e, e_slope
-    matrix = _debye_matrix(order, p.dtype, p.device)
+    matrix = debye_matrix(order, p.dtype, p.device)
     powers = torch.cumprod(p.unsqueeze(-1).expand(*p.shape, matrix.shape[0] - 1), -1)
     sums = powers @ matrix[1:] + matrix[0]
     return sums[..., 0], sums[..., 1], sums[..., 2]
@@ -39,7 +39,8 @@ def _horner(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=64)
-def _debye_matrix(order: Fraction, dtype: torch.dtype, device: torch.device) -> Tensor:
+def debye_matrix(order: Fraction, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Coefficients (terms, 3) of Q, E and E' in powers of p."""
     q, e, e_slope = _debye_table(order)
     rows = [list(c) + [0.0] * (len(e) - len(c)) for c in (q, e, e_slope)]
     with torch.inference_mode(False):  # the cache outlives the caller's mode

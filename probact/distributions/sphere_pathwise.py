@@ -27,7 +27,7 @@ from probact.distributions.sphere_sampling import (
 )
 from probact.special import bessel_deficit, widen
 
-__all__ = ["rsample_von_mises_fisher", "stein_ratio"]
+__all__ = ["gauss_legendre", "rsample_von_mises_fisher", "stein_ratio"]
 
 _NODES = 24
 _ROWS = 2048  # points whose nodes stay in cache on a CPU
@@ -118,7 +118,7 @@ def _window_end(v: Tensor, kappa: Tensor, dim: int, plan: PolarPlan, lower: Tens
 def _tail_integral(exponent: float, parts: tuple[Tensor, ...], clustered: Tensor) -> Tensor:
     """int_0^1 (1-A-v(u)) f(v(u))/f(v) du for v(u) = v + h u, rows (n,)."""
     h_over_v, h_over_rest, kappa_h, gap, h = parts
-    nodes, weights, end_nodes, end_weights = _gauss_legendre(h.dtype, h.device)
+    nodes, weights, end_nodes, end_weights = gauss_legendre(h.dtype, h.device)
     u = torch.where(clustered, end_nodes, nodes)
     log_ratio = -kappa_h * u
     if exponent:
@@ -135,7 +135,7 @@ def _stein_ratio_circle(v: Tensor, kappa: Tensor, one_minus_a: Tensor, lower: Te
     end = torch.where(lower, torch.zeros_like(v), (angle + reach).clamp_max(torch.pi))
     h = end - angle
     total = torch.zeros_like(v)
-    nodes, weights, *_ = _gauss_legendre(v.dtype, v.device)
+    nodes, weights, *_ = gauss_legendre(v.dtype, v.device)
     for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True):
         other = 2.0 * torch.sin(0.5 * (angle + h * node)).square()
         total += weight * (one_minus_a - other) * torch.exp(-kappa * (other - v))
@@ -143,7 +143,7 @@ def _stein_ratio_circle(v: Tensor, kappa: Tensor, one_minus_a: Tensor, lower: Te
 
 
 @functools.lru_cache(maxsize=8)
-def _gauss_legendre(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+def gauss_legendre(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
     """Nodes and weights on (0, 1), then the same clustered at 1 by u = 1 - (1-z)^2."""
     z, w = np.polynomial.legendre.leggauss(_NODES)
     z, w = 0.5 * (z + 1.0), 0.5 * w

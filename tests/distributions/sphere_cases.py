@@ -3,6 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
+import mpmath
 import numpy as np
 import torch
 from pyro.distributions import TorchDistribution
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from probact.distributions import AngularGaussian, PowerSpherical, SphereUniform, VonMisesFisher
 
-__all__ = ["CASES", "Case", "arc_grid", "axis", "direction", "great_circle"]
+__all__ = ["CASES", "Case", "arc_grid", "axis", "direction", "great_circle", "mean_resultant"]
 
 
 class Case(NamedTuple):
@@ -97,6 +98,16 @@ def great_circle(mu: Tensor, angle: Tensor) -> Tensor:
     tangent = tangent - (tangent @ mu) * mu
     tangent = tangent / torch.linalg.vector_norm(tangent)
     return angle.cos().unsqueeze(-1) * mu + angle.sin().unsqueeze(-1) * tangent
+
+
+def mean_resultant(kappa: float, dim: int) -> tuple[float, float]:
+    """A_d(kappa) and its slope, by long arithmetic."""
+    if kappa == 0:
+        return 0.0, 1.0 / dim
+    with mpmath.workdps(40):
+        k, half = mpmath.mpf(kappa), mpmath.mpf(dim) / 2
+        a = mpmath.besseli(half, k) / mpmath.besseli(half - 1, k)
+        return float(a), float(1 - a * a - (dim - 1) * a / k)
 
 
 def arc_grid(dim: int, concentration: float, nodes: int = 20_001) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from probact.inference.dirichlet.compiled import compiled
+from probact.compiled import compiled
 
 __all__ = [
     "LOSS",

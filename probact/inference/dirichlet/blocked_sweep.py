@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from probact.compiled import compiled
 from probact.inference.dirichlet.blocked_clusters import (
     LOSS,
     Clusters,
@@ -32,7 +33,6 @@ from probact.inference.dirichlet.blocked_clusters import (
     shift,
     whiten,
 )
-from probact.inference.dirichlet.compiled import compiled
 
 __all__ = ["DONE", "FULL", "HARD", "NOTHING", "STALE", "Rules", "Scan", "draw_blocks", "weigh"]
 

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from probact.compiled import compiled
 from probact.inference.dirichlet.blocked_clusters import Floats, Ints
 from probact.inference.dirichlet.blocked_sweep import Scan, choose, exponentiate
-from probact.inference.dirichlet.compiled import compiled
 
 __all__ = ["Coordinates", "DiagonalRules", "collect", "draw_points", "weigh_point"]
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from probact.compiled import compiled
 from probact.inference.dirichlet.blocked_clusters import Floats, take
-from probact.inference.dirichlet.compiled import compiled
 from probact.inference.dirichlet.problem import Problem
 
 __all__ = ["ClusterPrior", "Summaries", "cluster_prior", "log_marginals", "union"]

@@ -1,6 +1,7 @@
-"""How the loops of the samplers are compiled."""
+"""How sequential loops are compiled."""
 
 import hashlib
+import inspect
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -15,14 +16,16 @@ def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]
     """Compile on the first call; keep the machine code on disk where some folder can be written.
 
     numba renews kept code when the function's own file changes, but not when a compiled function
-    that it calls does, in another file. So the stamp of the kept code is one of the whole folder.
+    that it calls does, in another file. So the stamp of the kept code is one of the whole folder:
+    compiled functions call only those of their own folder.
     """
     try:
         dispatcher = njit(cache=True, **options)(function)
     except RuntimeError:  # no folder to keep it in
         return njit(**options)(function)  # type: ignore[no-any-return]
     # what numba compares with the stamp in its index has no public name
-    dispatcher._cache._cache_file._source_stamp = source_stamp(Path(__file__).parent)
+    folder = Path(inspect.getfile(function)).parent
+    dispatcher._cache._cache_file._source_stamp = source_stamp(folder)
     return dispatcher  # type: ignore[no-any-return]
 
 
