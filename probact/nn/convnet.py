@@ -82,16 +82,22 @@ def train_classifier(
     seed: int = 0,
     transform: Callable[[Tensor, Generator], Tensor] | None = None,
     optimiser: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
+    schedule: Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
 ) -> Iterator[Epoch]:
     """Train in place with AdamW and a cosine schedule, yielding before and after every epoch.
 
     Rows are shuffled by a generator of `seed`; `transform` augments a batch with it. The network
     stays where it is: move it and the images to one device first. An `optimiser` of the
-    parameters takes the place of AdamW and its two numbers, and keeps its rate throughout.
+    parameters takes the place of AdamW and its two numbers; it keeps its rate, or follows a
+    `schedule` of it, stepped once an epoch. A `loss` of (logits, images, labels) of a batch, the
+    images as the network saw them, takes the place of cross-entropy
+    (`probact.models.distillation.teacher_loss`).
 
     Raises:
         TypeError, ValueError: at the first step, fewer than two images, labels that are not one
-            class per image, counts below one; later, a loss that is not finite.
+            class per image, counts below one, a schedule without an optimiser; later, a loss that
+            is not finite.
     """
     labels = as_labels(labels, "labels", len(images))
     if len(images) < 2:
@@ -100,13 +106,10 @@ def train_classifier(
     check_count(batch_size, "batch_size")
     generator = Generator().manual_seed(seed)
     batches = max(1, len(images) // batch_size)  # the rest of a shuffle waits for the next one
-    steps: torch.optim.Optimizer
-    schedule: LRScheduler | None = None
-    if optimiser is None:
-        steps = torch.optim.AdamW(net.parameters(), learning_rate, weight_decay=weight_decay)
-        schedule = OneCycleLR(steps, learning_rate, total_steps=epochs * batches)
-    else:
-        steps = optimiser(net.parameters())
+    steps, each_batch, each_epoch = _optimisation(
+        net, epochs * batches, learning_rate, weight_decay, optimiser, schedule
+    )
+    objective = _cross_entropy if loss is None else loss
     yield Epoch(0, float("nan"), net)
     for number in range(1, epochs + 1):
         net.train()
@@ -114,20 +117,40 @@ def train_classifier(
         order = torch.randperm(len(images), generator=generator).to(images.device)
         for rows in order[: batches * batch_size].tensor_split(batches):
             x = images[rows] if transform is None else transform(images[rows], generator)
-            loss = _cross_entropy(net(x), labels[rows])
+            step_loss = objective(net(x), x, labels[rows])
             steps.zero_grad()
-            loss.backward()
+            step_loss.backward()
             steps.step()
-            if schedule is not None:
-                schedule.step()
-            total += loss.item()
+            if each_batch is not None:
+                each_batch.step()
+            total += step_loss.item()
+        if each_epoch is not None:
+            each_epoch.step()
         if not total < float("inf"):
             raise ValueError(f"the loss is not finite in epoch {number}: lower the learning rate")
         yield Epoch(number, total / batches, net)
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """In nats; refuses labels that are no class of the network."""
+def _optimisation(
+    net: nn.Module,
+    num_steps: int,
+    learning_rate: float,
+    weight_decay: float,
+    optimiser: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None,
+    schedule: Callable[[torch.optim.Optimizer], LRScheduler] | None,
+) -> tuple[torch.optim.Optimizer, LRScheduler | None, LRScheduler | None]:
+    """The optimiser, and the schedules that step with each batch and with each epoch."""
+    if optimiser is not None:
+        steps = optimiser(net.parameters())
+        return steps, None, None if schedule is None else schedule(steps)
+    if schedule is not None:
+        raise ValueError("schedule needs an optimiser: AdamW here has a schedule of its own")
+    steps = torch.optim.AdamW(net.parameters(), learning_rate, weight_decay=weight_decay)
+    return steps, OneCycleLR(steps, learning_rate, total_steps=num_steps), None
+
+
+def _cross_entropy(logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+    """In nats; refuses labels that are no class of the network. It does not need the images."""
     if labels.min() < 0 or labels.max() >= logits.shape[1]:
         got = f"{int(labels.min())} to {int(labels.max())}"
         raise ValueError(f"labels must be in 0 .. {logits.shape[1] - 1}, got {got}")

@@ -1,5 +1,6 @@
 """The small convolutional classifier: shapes, training, accuracy, refusals."""
 
+import itertools
 import math
 from typing import Any
 
@@ -172,3 +173,53 @@ def test_what_accuracy_refuses() -> None:
         accuracy(small(), IMAGES[:0], LABELS[:0])
     with pytest.raises(TypeError, match="labels must be"):
         accuracy(small(), IMAGES, None)  # type: ignore[arg-type]
+
+
+def test_a_loss_of_the_users_own() -> None:
+    """It gets the logits, the images as the network saw them, and the labels of each batch."""
+    images, labels = quadrants(40)
+    seen: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def shifted(x: Tensor, generator: Generator) -> Tensor:
+        return x + torch.rand(1, generator=generator)
+
+    def loss(logits: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        seen.append((logits.detach(), x, y))
+        return nn.functional.cross_entropy(logits, y)
+
+    options: dict[str, Any] = {"epochs": 2, "batch_size": 10, "transform": shifted, "seed": 4}
+    with_it, without = small(), small()
+    own = [e.loss for e in train_classifier(with_it, images, labels, loss=loss, **options)][1:]
+    usual = [e.loss for e in train_classifier(without, images, labels, **options)][1:]
+    assert own == usual
+    assert torch.equal(with_it.head.weight, without.head.weight)
+    assert [len(y) for *_, y in seen] == [10] * 8
+    for logits, x, y in seen:
+        assert logits.shape == (10, 4)
+        row = (x[0] - x[0].min())[None] - (images - images.amin((1, 2, 3), keepdim=True))
+        match = row.abs().amax((1, 2, 3)).argmin()  # the image that a constant was added to
+        assert labels[match] == y[0]
+
+
+def test_schedule_of_an_optimiser_steps_once_an_epoch() -> None:
+    rates: list[float] = []
+
+    def schedule(optimiser: torch.optim.Optimizer) -> Any:
+        return torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda e: rates.append(0.1**e) or 0.1**e
+        )
+
+    def sgd(parameters: Any) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=1.0)
+
+    net, weights = small(), []
+    steps = train_classifier(
+        net, *quadrants(40), epochs=3, batch_size=10, optimiser=sgd, schedule=schedule
+    )
+    for _ in steps:
+        weights.append(net.head.weight.detach().clone())
+    assert rates == [1.0, 0.1, 0.1**2, 0.1**3]
+    moves = [float((b - a).abs().max()) for a, b in itertools.pairwise(weights)]
+    assert moves[2] < 0.5 * moves[0]
+    with pytest.raises(ValueError, match="schedule needs an optimiser"):
+        next(train_classifier(small(), *quadrants(16), schedule=schedule))
