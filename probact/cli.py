@@ -20,6 +20,8 @@ from probact import datasets
 from probact.files.run_errors import CorruptRun, RunLocked
 from probact.inference.checkpoints.run_directory import describe_run
 from probact.inference.fit_result import resolve_device
+from probact.inference.training.fit_config import is_fit_folder
+from probact.inference.training.fit_folder import describe_fit
 from probact.report import read_posterior, read_run, render, run_demo
 
 __all__ = ["main"]
@@ -99,6 +101,9 @@ def _report(options: argparse.Namespace) -> None:
 
 def _info(options: argparse.Namespace) -> None:
     folder = Path(options.dir)
+    if is_fit_folder(folder):
+        _info_of_fit(folder)
+        return
     if (folder / "config.json").exists() or (folder / "chain-0").exists():
         _info_of_chains(folder)
         return
@@ -118,6 +123,21 @@ def _info_of_chains(folder: Path) -> None:
         print(f"chain {chain}: {done} of {run.steps} steps")
     if min(run.done) < run.steps:
         print(f'go on with probact.inference.resume("{folder}", model, data)')
+
+
+def _info_of_fit(folder: Path) -> None:
+    """How far a checkpoint of `probact.fit` got."""
+    run = describe_fit(folder)
+    made = ", ".join(f"{name} {version}" for name, version in run.versions.items())
+    print(f"fit of {run.model}, begun {run.created_at}; {made}")
+    print(", ".join(f"{name} {value}" for name, value in run.settings.items()))
+    end = " (stopped early)" if run.finished and run.epochs < run.settings["epochs"] else ""
+    last = "" if run.loss is None else f", last loss {run.loss:.6g} nats"
+    print(f"{run.epochs} of {run.settings['epochs']} epochs{end}{last}")
+    if run.best_epoch is not None:
+        print(f"best epoch {run.best_epoch}, validation loss {run.best_loss:.6g} nats")
+    if not run.finished:
+        print(f'go on with the same call of probact.fit(..., checkpoint="{folder}")')
 
 
 def _summarise(folder: Path) -> None:

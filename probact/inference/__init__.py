@@ -17,6 +17,7 @@ from probact.inference.gibbs import GibbsKernel, Sweep
 from probact.inference.likelihood import log_likelihood
 from probact.inference.sampling import resume, sample
 from probact.inference.svi import fit
+from probact.inference.training.failures import NonFiniteLoss
 
 __all__ = [
     "CollapsedGibbs",
@@ -24,6 +25,7 @@ __all__ = [
     "Fit",
     "GibbsKernel",
     "Interrupted",
+    "NonFiniteLoss",
     "SamplingWarning",
     "SliceGibbs",
     "SplitMerge",

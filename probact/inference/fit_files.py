@@ -20,7 +20,7 @@ from probact.inference.atomic import write_atomically
 
 __all__ = ["read_fit", "write_fit"]
 
-FORMAT, VERSION = "probact-fit", 1
+FORMAT, VERSION = "probact-fit", 2  # 1 had no validation
 MAX_CONFIG_BYTES = 2**20
 TENSORS = re.compile(r"tensors-[0-9a-f]{16}\.safetensors")
 FIELDS = {"model": dict, "guide": str, "batch": list, "whole": bool, "seed": int, "seconds": float}
@@ -78,7 +78,7 @@ def read_fit(directory: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return config, tensors
 
 
-def _check_complete(directory: Path, config: Mapping[str, Any], tensors: Any) -> None:
+def _check_complete(directory: Path, config: dict[str, Any], tensors: Any) -> None:
     """Refuse a config that does not fit its tensors."""
     model, marks = config["model"], enumerate(config["batch"])
     if not isinstance(model.get("class"), str) or not isinstance(model.get("config"), dict | None):
@@ -88,6 +88,10 @@ def _check_complete(directory: Path, config: Mapping[str, Any], tensors: Any) ->
     values = [mark for mark in config["batch"] if mark is not None]
     if missing or not all(isinstance(v, dict) and v.keys() == {"value"} for v in values):
         raise ValueError(f"{directory}/config.json: batch does not match the tensors file")
+    best, losses = config.setdefault("best_epoch", None), tensors.get("validation_losses", ())
+    known = type(best) is int and 0 <= best < len(losses)
+    if not known and (best is not None or len(losses)):
+        raise ValueError(f"{directory}/config.json: best_epoch does not match the tensors file")
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -101,10 +105,9 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not the JSON of a fit: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ValueError(f"{path} is not a fit of probact")
-    if config.get("version") != VERSION:
-        raise ValueError(
-            f"{path} has version {config.get('version')}, this probact reads {VERSION}"
-        )
+    version = config.get("version")
+    if version not in (1, VERSION) or isinstance(version, bool):
+        raise ValueError(f"{path} has version {version}, this probact reads 1 and {VERSION}")
     return config
 
 

@@ -32,7 +32,10 @@ class Fit:
     """A fitted model: losses (epochs,) in nats, and the guide whose draws stand for the posterior.
 
     batch holds the first batch of the data, on which the guide is rebuilt and its draws are made;
-    whole says that it is all of the data. recipe names the guide (see `guides`).
+    whole says that it is all of the data. recipe names the guide (see `guides`). For a model with
+    an objective of its own batch has at most 100 rows, and guide may be None. validation_losses
+    (epochs,) in nats and best_epoch, whose parameters are in the model, are None without
+    validation data.
 
     >>> import pyro, pyro.distributions as dist
     >>> from probact.inference.svi import fit
@@ -45,7 +48,7 @@ class Fit:
     """
 
     model: Module
-    guide: Callable[..., Any]
+    guide: Any
     losses: Tensor
     recipe: str
     batch: tuple[Any, ...]
@@ -53,12 +56,16 @@ class Fit:
     seed: int
     device: str
     seconds: float
+    validation_losses: Tensor | None = None
+    best_epoch: int | None = None
 
     def to_arviz(self, draws: int = 1000, *, seed: int = 0) -> Posterior:
         """Independent draws of the guide as a posterior of one chain, axes named as by `sample`.
 
-        Raises: ValueError for draws < 1 or a bad seed.
+        Raises: ValueError for draws < 1, a bad seed or a fit without a guide.
         """
+        if self.guide is None:
+            raise ValueError(f"{type(self.model).__name__} has no guide to draw from")
         if isinstance(draws, bool) or not isinstance(draws, int) or draws < 1:
             raise ValueError(f"draws must be a positive integer, got {draws!r}")
         check_seed(seed)
@@ -93,8 +100,11 @@ class Fit:
             "whole": self.whole,
             "seed": self.seed,
             "seconds": self.seconds,
+            "best_epoch": self.best_epoch,
         }
         tensors = {"losses": self.losses, **_prefixed("model.", self.model)}
+        if self.validation_losses is not None:
+            tensors["validation_losses"] = self.validation_losses
         if isinstance(self.guide, Module) and self.recipe != "model":
             tensors |= _prefixed("guide.", self.guide)
         tensors |= {
@@ -134,7 +144,8 @@ def load(
     batch = to_device(_saved_batch(config["batch"], tensors), where)
     with local_parameters(built, guide), seeded(SeedSequence(config["seed"])):
         _load_state("model.", built, tensors)
-        q = guide_from_recipe(config["guide"], built, guide)
+        without = config["guide"] == "none"
+        q = None if without else guide_from_recipe(config["guide"], built, guide)
         if isinstance(q, Module) and config["guide"] != "model":
             with torch.no_grad():
                 q.to(where)(*batch)  # an autoguide has no parameters before its first call
@@ -149,6 +160,8 @@ def load(
         config["seed"],
         str(where),
         config["seconds"],
+        tensors.get("validation_losses"),
+        config["best_epoch"],
     )
 
 

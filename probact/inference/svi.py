@@ -1,4 +1,6 @@
-"""`fit`: stochastic variational inference, a plain loop over a Pyro ELBO and a torch optimiser.
+"""`fit`: stochastic variational inference, a plain loop over a loss and a torch optimiser.
+
+The loss is a Pyro ELBO of model and guide, or what the model's own `objective` returns.
 
 Mini-batches. The loop rescales nothing: only the model knows which of its sites are per data
 point. A model for mini-batches holds its data size and opens `pyro.plate("data", self.size,
@@ -6,11 +8,10 @@ subsample_size=len(x))`, which weights the rows of a batch by size / len(x). A b
 likelihood is not weighted beside latents shared by all rows is refused.
 """
 
-import time
-import warnings
+import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from numpy.random import SeedSequence
@@ -18,22 +19,42 @@ from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor
 from torch.nn import Module, Parameter
 from torch.optim import Adam, Optimizer
-from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
+from torch.optim.lr_scheduler import LRScheduler
 
 from probact.arrays import check_seed
-from probact.inference.batches import as_args, batches, check_batch_size, num_rows, to_device
+from probact.inference.batches import num_rows
 from probact.inference.fit_result import Fit, resolve_device
 from probact.inference.guides import build_guide
 from probact.inference.layout import Site, latent_sites, observed_sites, read_sites
 from probact.inference.parameters import local_parameters, refuse_stray_parameters
 from probact.inference.randomness import seeded
+from probact.inference.training.arguments import check_arguments, check_extras, check_model
+from probact.inference.training.driver import describe_training, train_in_memory, train_on_disk
+from probact.inference.training.loop import History, Training, quiet
+from probact.inference.training.objectives import (
+    Objective,
+    has_objective,
+    own_objective,
+    pyro_objective,
+)
+from probact.inference.training.source import Source
 
 __all__ = ["fit"]
 
 LEARNING_RATE = 1e-2  # Adam moves an unconstrained parameter by about this per batch
+KEPT_ROWS = 100  # of the first batch, for a model with an objective
+VALIDATION_ROWS = 1000  # at once, for a model with an objective and no batch size
 
 Batch = tuple[Any, ...]
+BuildOptimizer = Callable[[Iterable[Parameter]], Optimizer]
+
+
+class Built(NamedTuple):
+    """What is minimised, and the guide with its recipe."""
+
+    objective: Objective
+    recipe: str
+    guide: Any
 
 
 def fit(
@@ -43,8 +64,12 @@ def fit(
     guide: Module | Callable[[Any], Any] | None = None,
     epochs: int = 100,
     batch_size: int | None = None,
-    optimizer: Callable[[Iterable[Parameter]], Optimizer] | None = None,
+    optimizer: BuildOptimizer | None = None,
     loss: ELBO | None = None,
+    schedule: Callable[[Optimizer], LRScheduler] | None = None,
+    validation: Any = None,
+    patience: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: bool = True,
@@ -54,14 +79,32 @@ def fit(
     data: a tensor, a tuple of tensors or a DataLoader; batch_size shuffles the rows of tensors,
     None takes all at once. guide: a module, or a function from the model to one (such as
     `AutoMultivariateNormal`); None takes `model.guide`, else AutoNormal. optimizer: a function
-    from parameters to a torch optimiser (default Adam, rate 0.01): the guide's parameters exist
-    only after its first call. loss: a Pyro ELBO (default Trace_ELBO). device: "auto" is CUDA where
-    there is one, and the model is moved there. Pyro's parameter store and the caller's random
-    streams are left alone; the same seed gives the same bits. `Fit.losses` (epochs,) is the mean
-    over an epoch's batches of the negative ELBO, in nats.
+    from parameters to a torch optimiser (default Adam, rate `model.learning_rate` or else 0.01):
+    the guide's parameters exist only after its first call. loss: a Pyro ELBO (default
+    Trace_ELBO). device: "auto" is CUDA where there is one, and the model is moved there. Pyro's
+    parameter store and the caller's random streams are left alone; the same seed gives the same
+    bits. `Fit.losses` (epochs,) is the mean over an epoch's batches of the negative ELBO, in nats.
 
-    Raises: ValueError naming the argument that is wrong, or the epoch at which the loss stopped
-    being finite.
+    A model with a method `objective(*batch, epoch)`, the mean loss () of the rows of a batch in
+    nats, is trained on that when loss is None, beside its own guide; then `Fit.losses` are means
+    over rows. epoch counts from 0; None asks for the full loss, as in validation.
+
+    schedule: a function from the optimiser to a torch schedule, stepped after every epoch.
+    validation: held-out data of the same kind, whose loss per epoch (evaluation mode, the same
+    random numbers every time, mean over rows) is `Fit.validation_losses`; the parameters and
+    buffers of the best epoch, `Fit.best_epoch`, are in the model at the end. patience: stop after
+    so many epochs without a better one, counted from `model.warm_up` (epochs, default 0) on.
+
+    checkpoint: a folder that keeps the state after every epoch. A fit that ended at any moment
+    goes on by the same call, with the bits of one that never ended; a finished one is read. The
+    data are not stored, nor is what a model keeps outside of its parameters and buffers; of a
+    DataLoader over anything but a TensorDataset only the make and size are compared. SIGINT
+    and SIGTERM end the current step and raise `Interrupted`.
+
+    Raises: ValueError naming the argument that is wrong, or a checkpoint of another fit;
+    NonFiniteLoss, a ValueError, at the first loss or gradient that is not finite, before it
+    enters the parameters; RunLocked for a checkpoint that another process writes; CorruptRun for
+    a damaged one.
     >>> import pyro, pyro.distributions as dist
     >>> from pyro.nn import PyroModule
     >>> class Mean(PyroModule):
@@ -72,47 +115,62 @@ def fit(
     >>> fit(Mean(), torch.zeros(5), epochs=3, device="cpu", progress=False).losses.shape
     torch.Size([3])
     """
-    _check(model, data, epochs, batch_size, optimizer, loss)
+    check_arguments(model, data, epochs, batch_size, optimizer, loss)
+    check_model(model, guide, loss)
+    check_extras(data, schedule, validation, patience, checkpoint)
     check_seed(seed)
-    where, started = resolve_device(device), time.perf_counter()
+    where, seed = resolve_device(device), int(seed)
     model.to(where)
-    whole = batch_size is None and not isinstance(data, DataLoader)
-    data = to_device(as_args(data), where) if whole else data  # moved once, not every epoch
-    stream = SeedSequence(seed)
-    shuffler = torch.Generator().manual_seed(int(stream.generate_state(4)[3]))
+    own = loss is None and has_objective(model)
+    at_once = VALIDATION_ROWS if own else None
+    source = Source(data, validation, batch_size, at_once, where, seed)
+    with seeded(SeedSequence(seed)), torch.enable_grad(), local_parameters(model, guide):
+        first = _first_batch(source.epoch())
+        size = num_rows(source.data)
+        built = _own(model) if own else _elbo(model, guide, loss, first, size, seed)
+        built.objective.module.to(where)
+        optimiser = _build_optimizer(optimizer, _parameters(built.objective, first), model)
+        rates, warm_up = _build_schedule(schedule, optimiser), getattr(model, "warm_up", 0)
+        training = Training(built.objective, optimiser, rates, source, epochs, patience, warm_up)
+        if checkpoint is None:
+            history = train_in_memory(training, progress)
+        else:
+            kind = "objective" if own else type(loss or Trace_ELBO()).__name__
+            known = describe_training(training, model, {"guide": built.recipe, "loss": kind})
+            history = train_on_disk(training, Path(checkpoint), known, progress)
+    return _result(model, built, history, first, source, where)
 
-    def epoch() -> Iterator[Batch]:
-        return batches(data, batch_size, shuffler, where)
 
-    with seeded(stream), torch.enable_grad(), local_parameters(model, guide):
-        first = _first_batch(epoch())
-        sites = read_sites(model, first, seed)
-        _check_scaled(sites, num_rows(first), num_rows(data))
-        recipe, built = build_guide(model, guide, sites)
-        bound = (loss or Trace_ELBO())(model, built)
-        bound.to(where)
-        optimiser = _build_optimizer(optimizer, _warm_up(bound, first))
-        losses = _train(bound, optimiser, epoch, epochs, progress)
-    seconds = time.perf_counter() - started
-    return Fit(model, built, losses, recipe, first, whole, int(seed), str(where), seconds)
+def _result(
+    model: Module,
+    built: Built,
+    history: History,
+    first: Batch,
+    source: Source,
+    device: torch.device,
+) -> Fit:
+    """The fit, with a part of the first batch where the loss is the model's own."""
+    whole = source.whole
+    if built.objective.per_row and (num_rows(first) or 0) > KEPT_ROWS:
+        first, whole = tuple(a[:KEPT_ROWS] if _has_rows(a) else a for a in first), False
+    values = torch.tensor(history.validation_losses, dtype=torch.float64)
+    return Fit(
+        model=model,
+        guide=built.guide,
+        losses=torch.tensor(history.losses, dtype=torch.float64),
+        recipe=built.recipe,
+        batch=first,
+        whole=whole,
+        seed=source.seed,
+        device=str(device),
+        seconds=history.seconds,
+        validation_losses=values if len(values) else None,
+        best_epoch=history.best_epoch,
+    )
 
 
-def _check(model: Any, data: Any, epochs: Any, batch_size: Any, optimizer: Any, loss: Any) -> None:
-    """Refuse arguments of `fit` that are wrong by themselves."""
-    if not isinstance(model, Module):
-        raise ValueError(f"model must be a PyroModule, got {type(model).__name__}")
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-        raise ValueError(f"epochs must be a positive integer, got {epochs!r}")
-    if not isinstance(data, DataLoader):
-        as_args(data)
-    check_batch_size(data, batch_size)
-    if optimizer is not None and not callable(optimizer):
-        raise ValueError(
-            "optimizer must be a function from parameters to a torch optimiser, such as"
-            f" functools.partial(torch.optim.Adam, lr=1e-3); got {type(optimizer).__name__}"
-        )
-    if loss is not None and not isinstance(loss, ELBO):
-        raise ValueError(f"loss must be a Pyro ELBO, got {type(loss).__name__}")
+def _has_rows(arg: Any) -> bool:
+    return isinstance(arg, Tensor) and arg.ndim > 0
 
 
 def _first_batch(epoch: Iterator[Batch]) -> Batch:
@@ -121,6 +179,22 @@ def _first_batch(epoch: Iterator[Batch]) -> Batch:
         return next(epoch)
     except StopIteration:
         raise ValueError("data has no batches") from None
+
+
+def _own(model: Any) -> Built:
+    """The model's own objective, beside its guide where it has one."""
+    guide = getattr(model, "guide", None)
+    return Built(own_objective(model), "none" if guide is None else "model", guide)
+
+
+def _elbo(
+    model: Module, guide: Any, loss: ELBO | None, first: Batch, size: int | None, seed: int
+) -> Built:
+    """The ELBO of the model and its guide."""
+    sites = read_sites(model, first, seed)
+    _check_scaled(sites, num_rows(first), size)
+    recipe, built = build_guide(model, guide, sites)
+    return Built(pyro_objective(loss or Trace_ELBO(), model, built), recipe, built)
 
 
 def _check_scaled(sites: dict[str, Site], rows: int | None, size: int | None) -> None:
@@ -136,67 +210,36 @@ def _check_scaled(sites: dict[str, Site], rows: int | None, size: int | None) ->
             )
 
 
-def _warm_up(bound: Module, batch: Batch) -> list[Parameter]:
-    """Parameters of model and guide, which exist only after the ELBO's first call."""
-    with torch.no_grad(), _quiet():
-        bound(*batch)
+def _parameters(objective: Objective, batch: Batch) -> list[Parameter]:
+    """Parameters of model and guide, which for an ELBO exist only after its first call."""
+    if not objective.per_row:
+        with torch.no_grad(), quiet():
+            objective.loss(batch, None)
     refuse_stray_parameters()
-    parameters = [p for p in bound.parameters() if p.requires_grad]
-    if not parameters:
+    if not objective.parameters:
         raise ValueError("model and guide have no parameters to train")
-    return parameters
+    return objective.parameters
 
 
 def _build_optimizer(
-    optimizer: Callable[[Iterable[Parameter]], Optimizer] | None, parameters: list[Parameter]
+    optimizer: BuildOptimizer | None, parameters: list[Parameter], model: Module
 ) -> Optimizer:
     """The optimiser over all parameters."""
-    built = optimizer(parameters) if optimizer else Adam(parameters, lr=LEARNING_RATE)
+    if optimizer is None:
+        rate = getattr(model, "learning_rate", LEARNING_RATE)
+        fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
+        return Adam(parameters, lr=rate, fused=fused)
+    built = optimizer(parameters)
     if not isinstance(built, Optimizer):
         raise ValueError(f"optimizer must build a torch optimiser, got {type(built).__name__}")
     return built
 
 
-def _train(
-    bound: Module,
-    optimiser: Optimizer,
-    epoch: Callable[[], Iterator[Batch]],
-    epochs: int,
-    progress: bool,
-) -> Tensor:
-    """Mean loss (epochs,) per epoch of the training loop."""
-    losses = torch.empty(epochs, dtype=torch.float64)
-    with tqdm(total=epochs, desc="fit", disable=None if progress else True) as line, _quiet():
-        for i in range(epochs):
-            steps = [_step(bound, optimiser, batch, i, j) for j, batch in enumerate(epoch())]
-            losses[i] = sum(steps) / len(steps)
-            line.set_postfix(loss=f"{losses[i]:.4g}", refresh=False)
-            line.update()
-    optimiser.zero_grad()
-    return losses
-
-
-def _step(bound: Module, optimiser: Optimizer, batch: Batch, epoch: int, index: int) -> float:
-    """One optimiser step; the loss before it."""
-    where = f"at epoch {epoch}, batch {index}"
-    optimiser.zero_grad()
-    try:
-        loss = bound(*batch)
-    except ValueError as error:  # a law refused its parameters: they are no longer finite
-        raise ValueError(f"the loss cannot be computed {where}: {error}") from error
-    value = float(loss.detach())
-    if not torch.isfinite(torch.tensor(value)):
-        raise ValueError(
-            f"the loss is {value} {where}; check the data, or lower the learning rate"
-        )
-    loss.backward()
-    optimiser.step()
-    return value
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Pyro's warning of a loss that is not finite: here that is an error."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]?inf)")
-        yield
+def _build_schedule(
+    schedule: Callable[[Optimizer], LRScheduler] | None, optimiser: Optimizer
+) -> LRScheduler | None:
+    """The schedule of the optimiser's rate."""
+    built = None if schedule is None else schedule(optimiser)
+    if built is not None and not isinstance(built, LRScheduler):
+        raise ValueError(f"schedule must build a torch schedule, got {type(built).__name__}")
+    return built

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from objective_models import Stopping, fit_full, same_fit
 from pyro_programs import ClassRates, NormalMean
 
 import probact.inference as pi
@@ -33,3 +34,10 @@ def test_fits_move_to_the_device_and_back(times, tmp_path):
     back = pi.load(tmp_path, model=ClassRates(), device="cpu")
     for name, value in fit.guide.state_dict().items():
         assert torch.equal(back.guide.state_dict()[name], value.cpu())
+
+
+def test_an_interrupted_fit_goes_on_with_the_same_bits(tmp_path):
+    straight = fit_full(device="cuda")
+    with pytest.raises(KeyboardInterrupt):
+        fit_full(Stopping(20), device="cuda", checkpoint=tmp_path)
+    assert same_fit(fit_full(Stopping(0), device="cuda", checkpoint=tmp_path), straight)

@@ -99,10 +99,22 @@ def test_damaged_files_are_refused(saved):
         pi.load(room, model=NormalMean())
 
 
+def test_a_fit_of_the_first_version_opens(saved):
+    room, config = saved
+    config["version"] = 1
+    del config["best_epoch"]
+    (room / "config.json").write_text(json.dumps(config))
+    back = pi.load(room, model=NormalMean())
+    assert (back.validation_losses, back.best_epoch) == (None, None)
+    assert len(back.losses) == 3
+
+
 TAMPERED = [
     ({"file": "../secret"}, "names no tensors file of probact"),
-    ({"version": 2}, "has version 2, this probact reads 1"),
+    ({"version": 3}, "has version 3, this probact reads 1 and 2"),
     ({"format": "other"}, "is not a fit of probact"),
+    ({"version": True}, "has version True"),
+    ({"best_epoch": 0}, "best_epoch does not match the tensors file"),
     ({"guide": "exit"}, "needs a guide .exit.: unknown"),
     ({"seed": "a"}, "seed must be a int"),
     ({"batch": [None, None]}, "batch does not match the tensors file"),
