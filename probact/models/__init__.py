@@ -1,5 +1,6 @@
 """Generative models, one per file: symbols, Pyro program, readings."""
 
+from probact.models import distillation
 from probact.models.activation_laws import (
     ActivationLaw,
     HeldOut,
@@ -7,8 +8,11 @@ from probact.models.activation_laws import (
     held_out_log_density,
 )
 from probact.models.class_relations import ClassRelations
+from probact.models.code_densities import CodeLaw, code_laws, product_of_marginals
 from probact.models.directional_model import DirectionalModel
 from probact.models.dpgmm import DPGMM, LogScore
+from probact.models.gaussian_vae import GaussianVAE
+from probact.models.sphere_vae import SphereVAE
 from probact.models.truncated_dpgmm import TruncatedDPGMM
 from probact.models.vmf_classifier import VMFClassifier
 
@@ -16,11 +20,17 @@ __all__ = [
     "DPGMM",
     "ActivationLaw",
     "ClassRelations",
+    "CodeLaw",
     "DirectionalModel",
+    "GaussianVAE",
     "HeldOut",
     "LogScore",
+    "SphereVAE",
     "TruncatedDPGMM",
     "VMFClassifier",
+    "code_laws",
+    "distillation",
     "fit_activation_laws",
     "held_out_log_density",
+    "product_of_marginals",
 ]
