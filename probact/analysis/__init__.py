@@ -1,6 +1,11 @@
 """Tensors in, numbers out."""
 
 from probact.analysis.directional import DirectionalFit, directional_fit
+from probact.analysis.frechet_distance import (
+    FrechetDistance,
+    extrapolated_frechet_distance,
+    frechet_distance,
+)
 from probact.analysis.information import (
     Complexity,
     Reading,
@@ -8,6 +13,7 @@ from probact.analysis.information import (
     relative_entropy,
     total_correlation,
 )
+from probact.analysis.memorisation import Memorisation, memorisation
 from probact.analysis.partition_uncertainty import (
     ChainAgreement,
     CredibleBall,
@@ -23,6 +29,7 @@ from probact.analysis.partitions import (
     variation_of_information,
 )
 from probact.analysis.point_partition import PointPartition, point_partition
+from probact.analysis.precision_recall import PrecisionRecall, Share, precision_recall
 from probact.analysis.projection import Projection, singular_projection
 
 __all__ = [
@@ -30,9 +37,13 @@ __all__ = [
     "Complexity",
     "CredibleBall",
     "DirectionalFit",
+    "FrechetDistance",
+    "Memorisation",
     "PointPartition",
+    "PrecisionRecall",
     "Projection",
     "Reading",
+    "Share",
     "adjusted_rand_index",
     "assignment_entropy",
     "binder_loss",
@@ -40,7 +51,11 @@ __all__ = [
     "complexity",
     "credible_ball",
     "directional_fit",
+    "extrapolated_frechet_distance",
+    "frechet_distance",
+    "memorisation",
     "point_partition",
+    "precision_recall",
     "random_rows",
     "relative_entropy",
     "similarity_matrix",

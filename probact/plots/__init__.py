@@ -5,12 +5,14 @@ from probact.plots.comparison import plot_law_comparison
 from probact.plots.complexity import plot_complexity
 from probact.plots.concentration import plot_concentration_posterior
 from probact.plots.cosines import plot_cosine_marginal
+from probact.plots.images import image_grid
 from probact.plots.projection import plot_projected_activations
 from probact.plots.relations import plot_class_relations
 from probact.plots.similarity import plot_similarity
 
 __all__ = [
     "CircleStage",
+    "image_grid",
     "plot_circle_activations",
     "plot_class_relations",
     "plot_complexity",

@@ -36,6 +36,7 @@ CASES: dict[str, tuple[Callable[..., Axes], tuple[object, ...]]] = {
         (["a", "b"], np.array([1.0, 2.0]), np.array([0.1, 0.2])),
     ),
     "shared": (plots.plot_concentration_posterior, (np.linspace(1, 2, 20).reshape(2, 10),)),
+    "images": (plots.image_grid, (np.linspace(0.0, 1.0, 96).reshape(2, 3, 1, 4, 4),)),
     "classes": (plots.plot_concentration_posterior, (np.linspace(1, 2, 60).reshape(2, 10, 3),)),
 }
 ARRAYS = [
