@@ -62,6 +62,8 @@ class Study(NamedTuple):
 
     dataset: str
     class_names: tuple[str, ...]
+    train: ImageData  # what the networks were trained on
+    held_out: ImageData
     planar: TrainedNet  # D = 2
     wide: TrainedNet  # D = 32
     seed: int
@@ -123,7 +125,7 @@ def prepare_study(
         _train(train, held_out, halves, dim, seed=seed, device=device, say=say)
         for dim in (2, WIDE_DIM)
     )
-    return Study(dataset, train.class_names, planar, wide, seed, say)
+    return Study(dataset, train.class_names, train, held_out, planar, wide, seed, say)
 
 
 def _load(dataset: str, root: str | Path | None, *, train: bool) -> ImageData:

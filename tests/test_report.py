@@ -91,6 +91,33 @@ def test_words_on_the_clusters(run):
     assert "Clusters of activations" in (run / "report.html").read_text(encoding="utf-8")
 
 
+def test_images_from_codes(run):
+    numbers = json.loads((run / "numbers.json").read_text())["Images from codes on a sphere"]
+    own = numbers["marginal"]["value"]
+    # the label is worth between nothing and its entropy, on average over p(x, y) of the model
+    assert own <= numbers["given_label"]["value"] <= own + math.log(10.0)
+    pixels = 64 * math.log(2.0)
+    assert -pixels < own < 0.0  # better than a coin a pixel
+    gain = own - numbers["uniform"]["value"]
+    assert numbers["gain"]["value"] == pytest.approx(gain)
+    assert numbers["gain"]["standard_error"] < numbers["marginal"]["standard_error"]  # paired
+    assert numbers["integration_error"] < 0.1 * numbers["marginal"]["standard_error"]
+    assert 0.5 < numbers["bayes_accuracy"] <= 1.0  # ten classes
+    assert 0.2 < numbers["sampled_class"] <= 1.0
+    floor, *samples = numbers["qualities"].values()
+    for quality in samples:
+        assert quality["frechet"] > floor["frechet"]
+        assert 0.0 <= quality["recall"] <= floor["recall"]
+    with np.load(run / "samples.npz", allow_pickle=False) as arrays:
+        images = arrays["sampled_images"]
+    assert images.shape == (10, 8, 1, 8, 8)
+    assert 0.0 <= images.min() < images.max() <= 1.0
+    assert len(np.unique(images.reshape(80, -1), axis=0)) == 80
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "Errors are those of the choice of images" in page
+    assert {"sampled_images", "geodesics"} <= {p.stem for p in (run / "figures").glob("*.png")}
+
+
 def test_posterior_opens_with_arviz(run):
     posterior = from_netcdf(run / "posterior.nc")
     assert posterior.posterior["concentration"].dims == ("chain", "draw", "class")
