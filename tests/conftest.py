@@ -1,11 +1,16 @@
 """Fixtures of the whole suite: seeds and one false-alarm budget."""
 
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
 import pyro
 import pytest
 import torch
+from example_runs import EXAMPLES
 from statcheck import AlphaBudget
 
-collect_ignore = ["statcheck.py", "bad_inputs.py"]  # helpers, not doctests
+collect_ignore = ["statcheck.py", "bad_inputs.py", "example_runs.py"]  # helpers, not doctests
 
 _BUDGET = AlphaBudget(total=1e-4, n_checks=2000)
 
@@ -25,3 +30,18 @@ def generator() -> torch.Generator:
 def budget() -> AlphaBudget:
     """All random checks of one run together fail a correct build with probability 1e-4."""
     return _BUDGET
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Run an example's main in this process; the folder that it filled."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+
+    def run(name: str, *options: str, quick: Sequence[str] = ("--quick",)) -> Path:
+        spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module.main([*quick, "--out", str(tmp_path / name), *options])
+        return tmp_path / name
+
+    return run

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torchvision.datasets import CIFAR10
+from torchvision.datasets import CIFAR10, CIFAR100
 
 from probact import datasets
 
@@ -183,6 +183,29 @@ def test_cifar_missing_or_altered_is_refused(
     (cifar_root / "cifar-10-batches-py" / "data_batch_3").unlink()
     with pytest.raises(FileNotFoundError, match=r"missing data_batch_3\. Put"):
         datasets.cifar10(cifar_root, train=True)
+
+
+def test_cifar100_has_its_fine_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CIFAR100, "train_list", [["train", None]])
+    monkeypatch.setattr(CIFAR100, "test_list", [["test", None]])
+    monkeypatch.setattr(CIFAR100, "meta", {**CIFAR100.meta, "md5": None})
+    with pytest.raises(
+        FileNotFoundError, match=r"CIFAR-100 is not in .*missing train, test, meta"
+    ):
+        datasets.load("cifar100", tmp_path, train=True)
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    for index, name in enumerate(("train", "test")):
+        pixels = (np.arange(3072) % 256 + index).astype(np.uint8)[None]
+        labels = {"fine_labels": [90 + index], "coarse_labels": [3]}
+        (folder / name).write_bytes(pickle.dumps({"data": pixels, **labels}))
+    names = [f"kind {k}" for k in range(100)]
+    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": names}))
+    test = datasets.load("cifar100", tmp_path, train=False)
+    assert test.labels.tolist() == [91]
+    assert test.class_names[91] == "kind 91"
+    expected = ((np.arange(3072) % 256 + 1) % 256).reshape(3, 32, 32)
+    np.testing.assert_array_equal(test.images[0], expected)
 
 
 def test_load_suggests_and_asks_for_what_is_missing(tmp_path: Path) -> None:

@@ -1,44 +1,15 @@
 """The examples, quick: they run without files, and their numbers obey what must hold of them."""
 
 import importlib.util
-import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-
-ROOT = Path(__file__).parents[1]
-EXAMPLES = ROOT / "examples"
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Run an example's main in this process; the folder that it filled."""
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-
-    def run(name: str, *options: str, quick: Sequence[str] = ("--quick",)) -> Path:
-        spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        module.main([*quick, "--out", str(tmp_path / name), *options])
-        return tmp_path / name
-
-    return run
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def assert_png(*paths: Path) -> None:
-    for path in paths:
-        assert path.read_bytes().startswith(b"\x89PNG"), path
-        assert path.stat().st_size > 10_000  # an empty canvas of this size takes a few thousand
+from example_runs import ROOT, assert_png, read
 
 
 def test_penultimate_mnist(run: Callable[..., Path]) -> None:
@@ -216,11 +187,12 @@ def test_dpgmm_features(run: Callable[..., Path]) -> None:
 
 def test_dpgmm_latents(run: Callable[..., Path], tmp_path: Path) -> None:
     out = run("dpgmm_latents", "--new", "70")
-    assert_png(out / "codes.png", out / "decoded.png")
+    assert_png(out / "codes.png")
     numbers = read(out / "numbers.json")
     assert numbers["dim"] == 12
     density = {name: mean for name, (mean, _) in numbers["log_density"].items()}
-    assert density["DP-GMM"] > density["Gaussian"]
+    assert density["mixture"] > density["Gaussian"] > density["prior"]
+    assert density["mixture"] > density["product of its marginals"]
     fresh = np.load(out / "new_codes.npz")
     assert fresh["codes"].shape == (70, 12)
     assert np.isfinite(fresh["log_density"]).all()
@@ -244,6 +216,40 @@ def test_dpgmm_latents_of_a_file(
     assert "pass --codes" in capsys.readouterr().err
 
 
+def test_vae_latents(run: Callable[..., Path]) -> None:
+    out = run("vae_latents")
+    numbers = read(out / "numbers.json")
+    assert_png(out / "complexity.png", out / "samples_kl_beta100_seed0.png")
+    settings = [(n["regulariser"], n["beta"]) for n in numbers["networks"]]
+    assert settings == [("kl", 0.1), ("mmd", 0.1), ("kl", 100.0), ("mmd", 100.0)]
+    floor = numbers["floors"]["relative_entropy"]["mean"]
+    for n in numbers["networks"]:
+        for reading in ("relative_entropy", "total_correlation", "num_components"):
+            assert_spread(n[reading])
+        for quality in n["quality"].values():
+            assert quality["frechet"][0] > 0.0
+            assert 0.0 <= quality["precision"][0] <= 1.0
+            assert 0.0 <= quality["near_share"] <= 1.0
+        # one Gaussian has the same correlations, and the mixture is at least as far from m
+        assert 0.0 <= n["linear_relative_entropy"] < n["relative_entropy"]["max"] + 0.1
+    by_kind = dict(zip(settings, numbers["networks"], strict=True))
+    # 100 nats for a nat: a code is not worth its price, and the law of codes is the prior
+    assert by_kind["kl", 100.0]["relative_entropy"]["mean"] < floor + 0.1
+    assert by_kind["kl", 100.0]["divergence_of_a_code"] < 1.0
+    assert by_kind["kl", 0.1]["squared_error"] < by_kind["kl", 100.0]["squared_error"]
+    for claim in numbers["claims"].values():
+        assert claim["holds"] == all(row["holds"] for row in claim["networks"])
+    files = sorted((out / "networks").glob("*/fit/*"))
+    times = [path.stat().st_mtime_ns for path in files]
+    run("vae_latents")  # nothing is done twice
+    assert read(out / "numbers.json") == numbers
+    assert [path.stat().st_mtime_ns for path in files] == times
+    note = out / "networks" / "kl_beta0.1_seed0" / "setting.json"
+    note.write_text(note.read_text(encoding="utf-8").replace('"epochs": ', '"epochs": 1'))
+    with pytest.raises(SystemExit, match="of another setting"):
+        run("vae_latents")
+
+
 @pytest.mark.parametrize("root", [[], ["--root", "nowhere"]])
 def test_dpgmm_cnn_without_data(
     run: Callable[..., Path], root: list[str], capsys: pytest.CaptureFixture[str]
@@ -257,7 +263,14 @@ def test_dpgmm_cnn_without_data(
 
 @pytest.mark.parametrize(
     "name",
-    ["class_relations", "dpgmm_features", "law_table", "normalised_accuracy", "penultimate_mnist"],
+    [
+        "class_relations",
+        "dpgmm_features",
+        "law_table",
+        "normalised_accuracy",
+        "penultimate_mnist",
+        "vae_latents",
+    ],
 )
 def test_missing_data(
     name: str, run: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -13,8 +13,9 @@ from seeded_bugs import Bug
 from seeded_fit_bugs import FIT_BUGS
 from seeded_kernel_bugs import KERNEL_BUGS
 from seeded_run_bugs import RUN_BUGS
+from seeded_vae_bugs import VAE_BUGS
 
-BUGS = KERNEL_BUGS + RUN_BUGS + FIT_BUGS
+BUGS = KERNEL_BUGS + RUN_BUGS + FIT_BUGS + VAE_BUGS
 ROOT = Path(__file__).parents[1]
 COPIED = ("probact", "tests", "pyproject.toml")
 CAUGHT = re.compile(r"^FAILED (tests/\S+)", re.MULTILINE)

@@ -80,7 +80,7 @@ def test_inferred_concentration_has_its_share_of_the_bound(budget: AlphaBudget) 
     mu = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
     kappa, label = torch.tensor([5.0], dtype=torch.float64), torch.tensor([0])
     share = []
-    for _ in range(3000):
+    for _ in range(800):
         _, kl = vae.prior.draw(mu, kappa, label)
         share.append(kl.item())
     expected, _ = integrate.quad(
