@@ -29,6 +29,7 @@ missing, and goes on where a killed run stopped.
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -39,7 +40,8 @@ from typing import Any, NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from runs import arguments, markdown
+from hvae_tables import MODELS, differences, table
+from runs import arguments
 from torch import Tensor
 
 import probact as pa
@@ -48,14 +50,8 @@ from probact.models import SphereVAE, VMFClassifier
 from probact.models.evidence import ImportanceEstimate
 from probact.nn import EncoderClassifier, MLPEncoder, accuracy, train_classifier
 
-MODELS = ("HVAE", "HVAE-C", "HVAE-L")
 DIMS = (3, 5, 10, 20)
 MANY_SEEDS = (5, 10)  # dimensions with --seeds runs; the others have one
-PRINTED = {  # log-likelihood and ELBO of the paper's Table 4
-    "HVAE": {3: (-135.0, -138.3), 5: (-115.3, -120.3), 10: (-97.7, -105.5), 20: (-95.0, -106.3)},
-    "HVAE-C": {3: (-139.4, -141.7), 5: (-119.6, -123.5), 10: (-98.4, -105.5), 20: (-94.7, -105.5)},
-    "HVAE-L": {3: (-133.0, -136.2), 5: (-114.3, -119.1), 10: (-95.6, -103.6), 20: (-92.8, -104.0)},
-}
 NEEDS = [f"MNIST/raw/{name}" for name in pa.datasets.IDX_FILES]
 
 
@@ -145,8 +141,10 @@ def train(
     )
 
 
-def evaluate(vae: SphereVAE, test: Split, samples: int) -> tuple[dict[str, float], np.ndarray]:
-    """Readings on the test images, and log p(x | y) of each, (N,)."""
+def evaluate(
+    vae: SphereVAE, test: Split, samples: int
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Readings on the test images; log p(x | y) (N,) and log p(x) (M,) of the first M images."""
     labels = test.labels if vae.num_classes else None
     terms = vae.elbo(test.images, labels, num_samples=10)
     record = {
@@ -158,32 +156,36 @@ def evaluate(vae: SphereVAE, test: Split, samples: int) -> tuple[dict[str, float
         scores = vae.class_log_likelihood(test.images, num_samples=samples)
         own = torch.arange(len(test.labels)), test.labels
         given = ImportanceEstimate(*(part[own] for part in scores[:4]), samples)
-        record |= without_label(scores, test.labels)
     else:
         given = vae.log_likelihood(test.images, labels, num_samples=samples)
+    each = {"given": given.log_likelihood, "marginal": given.log_likelihood}
     if vae.sees_labels:  # ten passes: on the first thousand images
         scores = vae.class_log_likelihood(test.images[:1000], num_samples=samples)
-        record |= without_label(scores, test.labels[:1000])
+    if vae.num_classes:
+        more, each["marginal"] = without_label(scores, test.labels)
+        record |= more
     record |= {
         "log_likelihood": given.mean,
         "standard_error": given.standard_error,
         "monte_carlo_error": given.mean_monte_carlo_error,
         "median_effective_samples": float(given.effective_samples.median()),
     }
-    return record, given.log_likelihood.numpy()
+    return record, {name: values.numpy().astype(np.float32) for name, values in each.items()}
 
 
-def without_label(scores: ImportanceEstimate, labels: Tensor) -> dict[str, float]:
-    """log p(x), what the label was worth, and how often Bayes' rule finds it."""
-    by_class = scores.log_likelihood  # (N, 10)
+def without_label(scores: ImportanceEstimate, labels: Tensor) -> tuple[dict[str, float], Tensor]:
+    """log p(x) (M,), what the label was worth, and how often Bayes' rule finds it."""
+    by_class = scores.log_likelihood  # (M, 10)
+    labels = labels[: len(by_class)]
     marginal = torch.logsumexp(by_class, 1) - np.log(10.0)
     worth = by_class[torch.arange(len(labels)), labels] - marginal
-    return {
+    record = {
         "marginal_images": len(labels),
         "label_worth": float(worth.mean()),
         "label_worth_error": float(worth.std()) / len(labels) ** 0.5,
         "bayes_accuracy": float((by_class.argmax(1) == labels).double().mean()),
     }
+    return record, marginal
 
 
 def run(
@@ -195,8 +197,8 @@ def run(
     vae, share = build(model, dim, data, setting, seed)
     fit = train(vae, data, setting, seed, args.out / name)
     trained = time.process_time()
-    record, log_likelihood = evaluate(vae, data.test, args.samples)
-    np.save(args.out / f"{name}.npy", log_likelihood.astype(np.float32), allow_pickle=False)
+    record, each = evaluate(vae, data.test, args.samples)
+    np.savez(args.out / f"{name}.npz", **each)
     if vae.num_classes:
         picture(vae, data.test, args.out / f"{name}.png")
     assert fit.validation_losses is not None
@@ -232,77 +234,6 @@ def plan(args: argparse.Namespace) -> list[tuple[str, int, int]]:
     return chosen[args.part :: args.parts]
 
 
-def table(records: Sequence[dict[str, Any]]) -> str:
-    """Means over seeds beside the printed numbers."""
-    header = (
-        "model", "dim", "sphere", "runs", "LL", "s.d. of runs", "printed LL", "ELBO",
-        "printed ELBO", "RE", "KL", "log p(x)", "Bayes accuracy",
-    )  # fmt: skip
-    rows = []
-    keys = sorted({(r["dim"], MODELS.index(r["model"])) for r in records})
-    for dim, index in keys:
-        own = [r for r in records if (r["dim"], r["model"]) == (dim, MODELS[index])]
-        ll = np.array([r["log_likelihood"] for r in own])
-        known = PRINTED[MODELS[index]].get(dim) if own[0]["setting"] != "quick" else None
-        printed = ("", "") if known is None else tuple(f"{value:.1f}" for value in known)
-        marginal = np.mean([r["log_likelihood"] - r.get("label_worth", 0.0) for r in own])
-        rows.append(
-            (
-                MODELS[index], str(dim), f"S^{dim - 1}", str(len(own)), f"{ll.mean():.2f}",
-                f"{ll.std(ddof=1):.2f}" if len(ll) > 1 else "", printed[0],
-                f"{mean(own, 'elbo'):.2f}", printed[1],
-                f"{mean(own, 'reconstruction'):.2f}", f"{mean(own, 'kl'):.2f}", f"{marginal:.2f}",
-                f"{mean(own, 'bayes_accuracy'):.3f}" if "bayes_accuracy" in own[0] else "",
-            )
-        )  # fmt: skip
-    return markdown(header, rows)
-
-
-def differences(records: Sequence[dict[str, Any]], folder: Path) -> str:
-    """HVAE-L against the others on the same images: nats, and how many standard errors.
-
-    The standard error is over the test images, and over runs as well where there are several (the
-    larger is shown). log p(x) takes from log p(x | y) what the label was worth.
-    """
-    header = ("dim", "against", "runs", "log p(x | y)", "s.e.", "in s.e.", "log p(x)", "in s.e.")
-    rows = []
-    for dim, other in product(sorted({r["dim"] for r in records}), MODELS[:2]):
-        pairs = [
-            (a, b)
-            for a, b in product(records, repeat=2)
-            if (a["model"], b["model"]) == ("HVAE-L", other)
-            and a["dim"] == b["dim"] == dim
-            and a["seed"] == b["seed"]
-        ]
-        if not pairs:
-            continue
-        gaps = np.stack([scores(folder, a) - scores(folder, b) for a, b in pairs])  # (runs, N)
-        error = float(gaps.mean(0).std(ddof=1)) / gaps.shape[1] ** 0.5
-        if len(pairs) > 1:
-            error = max(error, float(gaps.mean(1).std(ddof=1)) / len(pairs) ** 0.5)
-        worth = np.mean([a["label_worth"] - b.get("label_worth", 0.0) for a, b in pairs])
-        gap, net = float(gaps.mean()), float(gaps.mean() - worth)
-        rows.append(
-            (
-                str(dim), other, str(len(pairs)), f"{gap:+.2f}", f"{error:.2f}",
-                f"{gap / error:+.1f}", f"{net:+.2f}", f"{net / error:+.1f}",
-            )
-        )  # fmt: skip
-    return markdown(header, rows)
-
-
-def scores(folder: Path, record: dict[str, Any]) -> np.ndarray:
-    """log p(x | y) (N,) of a run's test images."""
-    name = f"{record['model']}-{record['dim']}-{record['seed']}-{record['setting']}.npy"
-    stored: np.ndarray = np.load(folder / name, allow_pickle=False)
-    return stored.astype(np.float64)
-
-
-def mean(records: Sequence[dict[str, Any]], key: str) -> float:
-    """Mean over runs."""
-    return float(np.mean([r[key] for r in records]))
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
@@ -316,7 +247,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = arguments(__doc__, argv, NEEDS, parser)
     args.setting = "quick" if args.quick else "protocol" if args.protocol else "cheap"
     if args.quick:
-        args.dims, args.seeds, args.samples = [3], 1, min(args.samples, 50)
+        args.seeds, args.samples = 1, min(args.samples, 50)
+        args.dims = [3] if args.dims == list(DIMS) else args.dims
     setting = {"quick": QUICK, "protocol": PROTOCOL, "cheap": CHEAP}[args.setting]
     log = args.out / "runs.jsonl"
     records = read(log)
@@ -326,8 +258,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if (model, dim, seed, args.setting) in done:
             continue
         record = run(model, dim, seed, data, setting, args)
-        with log.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(record) + "\n")
+        write_line(log, record)
         print(
             f"{model} on S^{dim - 1}, seed {seed}: {record['log_likelihood']:.2f} nats", flush=True
         )
@@ -337,11 +268,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(tables)
 
 
+def write_line(log: Path, record: dict[str, Any]) -> None:
+    """Append a finished run; one write, so that a kill leaves a whole line or none."""
+    line = json.dumps(record).encode() + b"\n"
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        os.write(descriptor, line)
+    finally:
+        os.close(descriptor)
+
+
 def read(log: Path) -> list[dict[str, Any]]:
     """Finished runs."""
-    return (
-        [json.loads(line) for line in log.read_text("utf-8").splitlines()] if log.exists() else []
-    )
+    lines = log.read_text("utf-8").splitlines() if log.exists() else []
+    return [json.loads(line) for line in lines]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from torch import Tensor
 __all__ = [
     "as_labels",
     "as_matrix",
+    "as_number",
     "as_tensor",
     "check_count",
     "check_finite",
@@ -183,3 +184,19 @@ def check_seed(seed: int) -> None:
         raise ValueError(f"seed must be an integer, got {seed!r}")
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed must lie in [0, 2**63), got {seed}")
+
+
+def as_number(value: object, name: str, *, zero: bool = False) -> float:
+    """A finite number > 0, or >= 0 with `zero`.
+
+    Raises:
+        ValueError: names the argument, and says what came.
+
+    >>> as_number(2, "beta")
+    2.0
+    """
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    if not real or not (0.0 < value < float("inf") or (zero and value == 0)):  # type: ignore[operator]
+        least = ">= 0" if zero else "> 0"
+        raise ValueError(f"{name} must be a finite number {least}, got {value!r}")
+    return float(value)  # type: ignore[arg-type]

@@ -46,7 +46,7 @@ VAE_BUGS = [
         ("directions not of unit length", "F.normalize(self.weight, dim=-1)", "self.weight"),
         (
             "one kappa for all classes",
-            "own = kappa[labels] if kappa.ndim else kappa",
+            "own = kappa[labels] if self.per_class else kappa",
             "own = kappa.mean()",
         ),
         (
@@ -66,9 +66,13 @@ VAE_BUGS = [
         ("kappa without its offset", ".squeeze(-1) + 1.0", ".squeeze(-1) + 0.5"),
     ),
     *seeded(
+        "models/autoencoder_parts.py",
+        WARM,
+        ("warm-up an epoch late", "min(1.0, (epoch + 1) / warm_up)", "min(1.0, epoch / warm_up)"),
+    ),
+    *seeded(
         "models/sphere_vae.py",
         WARM,
-        ("warm-up an epoch late", "(epoch + 1) / self.warm_up", "epoch / self.warm_up"),
         ("pixels averaged", "missed / len(x)", "missed / x.numel()"),
     ),
     *seeded(

@@ -2,11 +2,13 @@
 
 from probact.distributions.angular_gaussian import AngularGaussian
 from probact.distributions.chinese_restaurant_process import ChineseRestaurantProcess
+from probact.distributions.geodesic import geodesic
 from probact.distributions.inverse_wishart import InverseWishart
 from probact.distributions.normal_inverse_wishart import NormalInverseWishart
 from probact.distributions.posterior_predictive import PosteriorPredictive
 from probact.distributions.power_spherical import PowerSpherical
 from probact.distributions.product_partition import ProductPartition
+from probact.distributions.sphere_latent import rsample_with_kl
 from probact.distributions.sphere_uniform import SphereUniform
 from probact.distributions.student_t import DiagonalStudentT, MultivariateStudentT
 from probact.distributions.student_t_mixture import DiagonalStudentTMixture, StudentTMixture
@@ -26,4 +28,6 @@ __all__ = [
     "SphereUniform",
     "StudentTMixture",
     "VonMisesFisher",
+    "geodesic",
+    "rsample_with_kl",
 ]

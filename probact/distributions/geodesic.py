@@ -28,12 +28,18 @@ def geodesic(start: Tensor, end: Tensor, num_points: int) -> Tensor:
         if not isinstance(end_point, Tensor) or end_point.ndim < 1 or end_point.shape[-1] < 2:
             got = tuple(end_point.shape) if isinstance(end_point, Tensor) else end_point
             raise ValueError(f"{name} must be unit vectors (..., d) with d >= 2, got {got}")
+        if not end_point.is_floating_point():
+            raise ValueError(f"{name} must be floating, got {end_point.dtype}")
         wrong = ~unit_vector.check(end_point)
         if wrong.any():
             raise ValueError(f"{name} must be unit vectors, not so at index {first_index(wrong)}")
     if start.shape[-1] != end.shape[-1]:
         raise ValueError(f"start and end differ in d: {start.shape[-1]} and {end.shape[-1]}")
-    a, b = torch.broadcast_tensors(start, end)
+    try:
+        a, b = torch.broadcast_tensors(start, end)
+    except RuntimeError:
+        shapes = f"{tuple(start.shape)} and {tuple(end.shape)}"
+        raise ValueError(f"start and end must broadcast, got {shapes}") from None
     apart, together = _norm(a - b), _norm(a + b)
     if (together < _ANTIPODAL).any():
         raise ValueError("start and end are opposite: every great circle through them is shortest")

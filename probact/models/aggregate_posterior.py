@@ -44,10 +44,13 @@ def aggregate_posterior(
     labels: Tensor | None,
     num_samples: int,
     seed: int,
+    *,
+    num_classes: int = 1,
 ) -> AggregatePosterior:
     """The decomposition by num_samples draws of each q(z | x_n), a law of batch shape (N,).
 
-    prior(labels (N,) | None) is the law p(z | y) of each row. Costs N^2 densities a draw at most,
+    prior(labels (N,) | None) is the law p(z | y) of each row; labels are in 0 .. num_classes - 1.
+    Costs N^2 densities a draw at most,
     a chunk at a time.
     """
     check_count(num_samples, "num_samples")
@@ -69,9 +72,8 @@ def aggregate_posterior(
     means = [part.mean(0) for part in (information, marginal)]  # (N,): draws of a row depend
     scale = 1.0 / math.sqrt(rows)
     errors = [float(part.std()) * scale if rows > 1 else math.nan for part in means]
-    classes = int(group.max()) + 1
-    counts = torch.bincount(group, minlength=classes)
-    by_class = torch.bincount(group, means[1], classes) / counts
+    counts = torch.bincount(group, minlength=num_classes)
+    by_class = torch.bincount(group, means[1], num_classes) / counts
     return AggregatePosterior(
         float(means[0].mean()), errors[0], float(means[1].mean()), errors[1], by_class
     )

@@ -17,7 +17,7 @@ from probact.nn.conv_autoencoder import (
 )
 from probact.nn.mlp_autoencoder import MLPDecoder, MLPEncoder
 
-__all__ = ["build_decoder", "build_encoder"]
+__all__ = ["build_decoder", "build_encoder", "counterpart", "head", "part_name", "warm_weight"]
 
 _ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLPEncoder,
@@ -33,25 +33,26 @@ _DECODERS: dict[str, Callable[..., nn.Module]] = {
 
 def build_encoder(
     encoder: str | nn.Module, image_shape: tuple[int, int, int]
-) -> tuple[nn.Module, int]:
-    """The encoder, and how many features it gives for an image of that shape.
+) -> tuple[nn.Module, Tensor]:
+    """The encoder, and the features (2, F) that it gives for two images of zeros.
 
     Raises: ValueError for an unknown name, or a module that does not map images (N, C, H, W) to
     features (N, features).
 
-    >>> build_encoder("mlp", (1, 8, 8))[1]
-    128
+    >>> build_encoder("mlp", (1, 8, 8))[1].shape
+    torch.Size([2, 128])
     """
     net = encoder
     if not isinstance(net, nn.Module):
         net = _known("encoder", net, _ENCODERS)(image_shape)
     features = _probe("encoder", net, (2, *image_shape))
-    if features.ndim != 2 or len(features) != 2:
+    real = features.is_floating_point()
+    if features.ndim != 2 or len(features) != 2 or not features.shape[1] or not real:
         raise ValueError(
             f"encoder must map images (N, {', '.join(map(str, image_shape))}) to features"
-            f" (N, features), it maps two of them to {tuple(features.shape)}"
+            f" (N, features), it maps two of them to {features.dtype} {tuple(features.shape)}"
         )
-    return net, features.shape[1]
+    return net, features
 
 
 def build_decoder(
@@ -75,11 +76,49 @@ def build_decoder(
     return net
 
 
+def head(features: Tensor, out: int) -> nn.Linear:
+    """A linear map from features (2, F) to `out` numbers, of their dtype and on their device.
+
+    >>> head(torch.zeros(2, 3, dtype=torch.float64), 5).weight.dtype
+    torch.float64
+    """
+    return nn.Linear(features.shape[1], out, dtype=features.dtype, device=features.device)
+
+
+def counterpart(encoder: str | nn.Module, decoder: str | nn.Module | None) -> str | nn.Module:
+    """The decoder, by default that of a named encoder's name, and an MLP for a module.
+
+    >>> counterpart("conv", None), counterpart(nn.Identity(), None)
+    ('conv', 'mlp')
+    """
+    if decoder is not None:
+        return decoder
+    return encoder if isinstance(encoder, str) else "mlp"
+
+
+def part_name(part: str | nn.Module) -> str:
+    """What settings call a part: its name, or the class and layers of the caller's module.
+
+    >>> part_name("mlp"), part_name(nn.Linear(2, 3))
+    ('mlp', 'Linear(in_features=2, out_features=3, bias=True)')
+    """
+    return part if isinstance(part, str) else repr(part)
+
+
+def warm_weight(epoch: int | None, warm_up: int) -> float:
+    """Weight of the divergence in an epoch, from 0: (epoch + 1) / warm_up until it is one.
+
+    >>> [warm_weight(epoch, 4) for epoch in (0, 2, 9, None)]
+    [0.25, 0.75, 1.0, 1.0]
+    """
+    return 1.0 if epoch is None or not warm_up else min(1.0, (epoch + 1) / warm_up)
+
+
 def _known(
     name: str, part: str, parts: dict[str, Callable[..., nn.Module]]
 ) -> Callable[..., nn.Module]:
     """What builds the part of that name."""
-    if part not in parts:
+    if not isinstance(part, str) or part not in parts:
         raise ValueError(f"{name} must be one of {', '.join(parts)} or a module, got {part!r}")
     return parts[part]
 
@@ -87,7 +126,7 @@ def _known(
 def _probe(name: str, net: nn.Module, shape: tuple[int, ...]) -> Tensor:
     """What the network makes of zeros."""
     with undisturbed(net):
-        out = run(net, [place(torch.zeros(shape), net)], {}, "zeros")
+        out = run(net, [place(torch.zeros(shape), net)], {}, f"zeros as {name}")
     if not isinstance(out, Tensor):
         raise ValueError(f"{name} must give one tensor, it gives {type(out).__name__}")
     return out

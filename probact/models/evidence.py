@@ -46,7 +46,7 @@ class ElboTerms(NamedTuple):
 class ImportanceEstimate(NamedTuple):
     """log p(x) of each image by importance sampling, and what it rests on."""
 
-    log_likelihood: Tensor  # (N,) nats
+    log_likelihood: Tensor  # (N,) nats, or (N, C) of each class
     monte_carlo_error: Tensor  # (N,) its standard error over the samples, nats
     elbo: Tensor  # (N,) nats, from the same samples
     effective_samples: Tensor  # (N,) of S: (sum w)^2 / sum w^2
@@ -55,17 +55,25 @@ class ImportanceEstimate(NamedTuple):
     @property
     def mean(self) -> float:
         """Mean log-likelihood over the images, nats."""
-        return float(self.log_likelihood.mean())
+        return float(self._one_each().mean())
 
     @property
     def standard_error(self) -> float:
-        """Standard error of `mean` over the choice of images, nats."""
-        return float(self.log_likelihood.std()) / math.sqrt(len(self.log_likelihood))
+        """Standard error of `mean` over the choice of images, nats; nan for one image."""
+        each = self._one_each()
+        return float(each.std()) / math.sqrt(len(each)) if len(each) > 1 else math.nan
 
     @property
     def mean_monte_carlo_error(self) -> float:
         """Standard error of `mean` over the importance samples, nats."""
-        return float(self.monte_carlo_error.square().sum().sqrt()) / len(self.log_likelihood)
+        return float(self.monte_carlo_error.square().sum().sqrt()) / len(self._one_each())
+
+    def _one_each(self) -> Tensor:
+        """Refuse a column per class, over which a mean would say nothing."""
+        if self.log_likelihood.ndim != 1:
+            shape = tuple(self.log_likelihood.shape)
+            raise ValueError(f"means are over images (N,), got one value a class {shape}")
+        return self.log_likelihood
 
 
 def importance_estimate(

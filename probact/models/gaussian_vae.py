@@ -21,9 +21,16 @@ from pyro.nn import PyroModule
 from torch import Generator, Tensor, nn
 from torch.distributions import kl_divergence
 
-from probact.arrays import check_count, check_seed
+from probact.arrays import as_number, check_count, check_seed
 from probact.capturing.passes import place, undisturbed
-from probact.models.autoencoder_parts import build_decoder, build_encoder
+from probact.models.autoencoder_parts import (
+    build_decoder,
+    build_encoder,
+    counterpart,
+    head,
+    part_name,
+    warm_weight,
+)
 from probact.models.discrepancy import mmd
 from probact.models.image_rows import binarised, check_images
 from probact.nn.mlp_autoencoder import check_image_shape
@@ -53,7 +60,7 @@ class GaussianVAE(PyroModule):
         decoder: the same names, or a module from codes to logits (N, C, H, W); None for the
             counterpart of a named encoder, and an MLP for a module.
         binarise: draw the pixels afresh as Bernoulli(x) every time (Bernoulli likelihood only).
-        warm_up: epochs in which beta grows linearly from 0.
+        warm_up: epochs in which beta grows linearly, from beta / warm_up in the first.
 
     Raises:
         ValueError: an argument out of its range, or a module that does not fit the shapes.
@@ -91,33 +98,35 @@ class GaussianVAE(PyroModule):
         if binarise and likelihood != "bernoulli":
             raise ValueError(f"binarise needs the Bernoulli likelihood, got {likelihood!r}")
         self.latent_dim, self.warm_up, self.binarise = latent_dim, warm_up, bool(binarise)
-        self.beta = _number("beta", beta, zero=True)
-        self.variance = _number("variance", variance)
-        self.prior_variance = _number("prior_variance", prior_variance)
+        self.beta = as_number(beta, "beta", zero=True)
+        self.variance = as_number(variance, "variance")
+        self.prior_variance = as_number(prior_variance, "prior_variance")
         self.regulariser, self.likelihood = regulariser, likelihood
         self.mmd_estimator = mmd_estimator
         self.image_shape = check_image_shape(image_shape)
-        if decoder is None:
-            decoder = encoder if isinstance(encoder, str) else "mlp"
+        decoder = counterpart(encoder, decoder)
         self._kinds = (encoder, decoder)
         self.encoder, features = build_encoder(encoder, self.image_shape)
         self.decoder = build_decoder(decoder, latent_dim, self.image_shape)
-        self.heads = nn.Linear(features, 2 * latent_dim)  # m and log v
+        self.heads = head(features, 2 * latent_dim)  # m and log v
         self.learning_rate = 1e-4 if "conv" in (encoder, decoder) else 1e-3  # 1e-4: the paper's
 
     @property
-    def config(self) -> dict[str, Any] | None:
-        """Arguments that build this model again; None where a part is the caller's module."""
+    def settings(self) -> dict[str, Any]:
+        """All arguments, for the record of a run; the caller's modules by their layers."""
         encoder, decoder = self._kinds
-        if not (isinstance(encoder, str) and isinstance(decoder, str)):
-            return None
         return {
             "latent_dim": self.latent_dim, "beta": self.beta, "regulariser": self.regulariser,
             "likelihood": self.likelihood, "variance": self.variance,
             "prior_variance": self.prior_variance, "mmd_estimator": self.mmd_estimator,
-            "image_shape": list(self.image_shape), "encoder": encoder, "decoder": decoder,
-            "binarise": self.binarise, "warm_up": self.warm_up,
+            "image_shape": list(self.image_shape), "encoder": part_name(encoder),
+            "decoder": part_name(decoder), "binarise": self.binarise, "warm_up": self.warm_up,
         }  # fmt: skip
+
+    @property
+    def config(self) -> dict[str, Any] | None:
+        """Arguments that build this model again; None where a part is the caller's module."""
+        return self.settings if all(isinstance(kind, str) for kind in self._kinds) else None
 
     def forward(self, x: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
         """z ~ N(0, s I), x ~ p(x | z) for each of N images, N = 1 for x = None.
@@ -151,9 +160,12 @@ class GaussianVAE(PyroModule):
         """
         self._check(x)
         x = binarised(x) if self.binarise else x
-        law = self._posterior(x)
+        mean, scale = self._encoded(x)
+        if not bool(_finite(mean, scale)):
+            return mean.sum() * torch.nan  # diverged: the loss is not finite, as `fit` will say
+        law = dist.Normal(mean, scale, validate_args=False).to_event(1)
         z = law.rsample()
-        warm = 1.0 if epoch is None or not self.warm_up else min(1.0, (epoch + 1) / self.warm_up)
+        warm = warm_weight(epoch, self.warm_up)
         fit: Tensor = self._image_law(z).log_prob(x).mean()
         return self.beta * warm * self._penalty(law, z) - fit
 
@@ -224,18 +236,22 @@ class GaussianVAE(PyroModule):
         return noise.mul_(self.prior_variance**0.5)
 
     def _check(self, x: Tensor) -> None:
-        check_images(x, self.image_shape)
-        like = self.heads.weight.dtype
-        if x.dtype != like:
-            raise ValueError(f"images must be {like} as the network's parameters, got {x.dtype}")
+        check_images(x, self.image_shape, self.heads.weight.dtype)
 
     def _prior(self) -> dist.Independent:
         loc = self.heads.weight.new_zeros(self.latent_dim)
         return dist.Normal(loc, self.prior_variance**0.5).to_event(1)
 
     def _posterior(self, x: Tensor) -> dist.Independent:
-        mean, log_variance = self.heads(self.encoder(x)).chunk(2, dim=-1)  # (N, d) each
-        return dist.Normal(mean, (0.5 * log_variance).exp()).to_event(1)
+        mean, scale = self._encoded(x)
+        if not bool(_finite(mean, scale)):
+            raise ValueError("the encoder gives codes that are not finite: the network diverged")
+        return dist.Normal(mean, scale, validate_args=False).to_event(1)
+
+    def _encoded(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """m and sqrt(v), (N, d) each."""
+        mean, log_variance = self.heads(self.encoder(x)).chunk(2, dim=-1)
+        return mean, (0.5 * log_variance).exp()
 
     def _logits(self, z: Tensor) -> Tensor:
         flat: Tensor = self.decoder(z.reshape(-1, self.latent_dim))  # particles may stand left
@@ -244,7 +260,8 @@ class GaussianVAE(PyroModule):
     def _image_law(self, z: Tensor) -> dist.Independent:
         logits = self._logits(z)
         if self.likelihood == "gaussian":
-            return dist.Normal(logits.sigmoid(), self.variance**0.5).to_event(3)
+            law = dist.Normal(logits.sigmoid(), self.variance**0.5, validate_args=False)
+            return law.to_event(3)
         return dist.Bernoulli(logits=logits, validate_args=False).to_event(3)  # grey pixels too
 
     def _penalty(self, law: dist.Independent, z: Tensor) -> Tensor:
@@ -267,6 +284,11 @@ class GaussianVAE(PyroModule):
         return poutine.scale(scale=self.beta) if self.beta else poutine.mask(mask=False)
 
 
+def _finite(mean: Tensor, scale: Tensor) -> Tensor:
+    """Whether they are parameters of a Gaussian, ()."""
+    return (torch.isfinite(mean) & torch.isfinite(scale) & (scale > 0.0)).all()
+
+
 def _noise(shape: torch.Size, like: Tensor, generator: Generator | None) -> Tensor:
     """Standard normal numbers, drawn where the generator lives, as `like` is."""
     device = like.device if generator is None else generator.device
@@ -276,12 +298,3 @@ def _noise(shape: torch.Size, like: Tensor, generator: Generator | None) -> Tens
 def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
-
-
-def _number(name: str, value: Any, zero: bool = False) -> float:
-    """A finite number > 0, or >= 0."""
-    real = isinstance(value, int | float) and not isinstance(value, bool)
-    if not real or not (0.0 < value < float("inf") or (zero and value == 0)):
-        least = ">= 0" if zero else "> 0"
-        raise ValueError(f"{name} must be a finite number {least}, got {value!r}")
-    return float(value)

@@ -8,8 +8,15 @@ from probact.arrays import check_finite
 __all__ = ["binarised", "check_images"]
 
 
-def check_images(x: Tensor, shape: tuple[int, int, int], name: str = "images") -> None:
+def check_images(
+    x: Tensor,
+    shape: tuple[int, int, int],
+    dtype: torch.dtype | None = None,
+    name: str = "images",
+) -> None:
     """Refuse anything but float images (N, *shape), N >= 1, with pixels in [0, 1].
+
+    dtype: that of the network, where the images are not converted to it.
 
     Raises:
         ValueError: says the type, the shape, or the first row out of range and its pixels.
@@ -24,6 +31,8 @@ def check_images(x: Tensor, shape: tuple[int, int, int], name: str = "images") -
         raise ValueError(f"{name} must be a tensor (N, {wanted}) with N >= 1, got {got}")
     if x.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"{name} must be float32 or float64 in [0, 1], got {x.dtype}")
+    if dtype not in (None, x.dtype):
+        raise ValueError(f"{name} must be {dtype} as the network's parameters, got {x.dtype}")
     low, high = x.aminmax()
     if bool((low >= 0.0) & (high <= 1.0)):  # False for NaN
         return

@@ -25,9 +25,14 @@ from probact.models.sphere_joint import SphereJoint
 from probact.models.sphere_prior import ClassPrior, UniformPrior
 from probact.models.unit_data import check_labels
 
-__all__ = ["SphereEvidence"]
+__all__ = ["SphereEvidence", "on_sphere"]
 
 _ROWS = 1000  # images of one pass
+
+
+def on_sphere(loc: Tensor, kappa: Tensor) -> Tensor:
+    """Whether these are unit vectors with finite concentrations, ()."""
+    return (loc.square().sum(-1) > 0.5).all() & (kappa < torch.inf).all()  # False for NaN
 
 
 class SphereEvidence(PyroModule):
@@ -48,7 +53,10 @@ class SphereEvidence(PyroModule):
         """Logits (N, C, H, W) of the pixels."""
 
     def _posterior(self, x: Tensor) -> VonMisesFisher:
-        return VonMisesFisher(*self._encoded(x), validate_args=False)
+        loc, kappa = self._encoded(x)
+        if not bool(on_sphere(loc, kappa)):
+            raise ValueError("the encoder gives codes that are not finite: the network diverged")
+        return VonMisesFisher(loc, kappa, validate_args=False)
 
     def elbo(
         self, x: Tensor, labels: Tensor | None = None, *, num_samples: int = 1, seed: int = 0
@@ -67,7 +75,7 @@ class SphereEvidence(PyroModule):
             x = binarised(x, generator) if self.binarise else x
             for rows in torch.arange(len(x), device=x.device).split(_ROWS):
                 own = None if labels is None else labels[rows]
-                q, total = self._encoded(x[rows]), torch.zeros(2, len(rows), device=x.device)
+                q, total = self._encoded(x[rows]), x.new_zeros(2, len(rows), dtype=torch.float64)
                 for _ in range(num_samples):
                     z, kl = self.prior.draw(*q, own, generator)
                     total += torch.stack([pixel_log_prob(self._logits(z, own), x[rows]), kl])
@@ -110,14 +118,27 @@ class SphereEvidence(PyroModule):
     ) -> AggregatePosterior:
         """How far the codes of these images, taken together, are from the prior.
 
-        A model with a prior per class needs the labels: each class against its own law.
+        A model with a prior per class needs the labels: each class against its own law. Pixels
+        are binarised once, from `seed`.
         """
-        needed = isinstance(self.prior, ClassPrior)
-        self._check(x, labels, needed=needed)
+        by_class = isinstance(self.prior, ClassPrior)
+        self._check(x, labels, needed=by_class)
+        check_seed(seed)
+        x = place(x, self)
+        generator = Generator(x.device).manual_seed(seed)
         with undisturbed(self):
-            q = self._posterior(place(x, self))
-            groups = labels.to(x.device) if needed and labels is not None else None
-            return aggregate_posterior(q, self.prior.law, groups, num_samples, seed)
+            x = binarised(x, generator) if self.binarise else x
+            laws = [self._posterior(rows) for rows in x.split(_ROWS)]
+            q = VonMisesFisher(
+                torch.cat([law.loc for law in laws]),
+                torch.cat([law.concentration for law in laws]),
+                validate_args=False,
+            )
+            groups = labels.to(x.device) if by_class and labels is not None else None
+            classes = self.num_classes if by_class else 1
+            return aggregate_posterior(
+                q, self.prior.law, groups, num_samples, seed, num_classes=classes
+            )
 
     def _check(self, x: Tensor, labels: Tensor | None, *, needed: bool = True) -> None:
         """The border of everything that takes images."""

@@ -13,15 +13,17 @@ import torch
 import torch.nn.functional as F
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.nn import PyroModule
+from pyro.ops.indexing import Vindex
 from torch import Generator, Tensor, nn
 from torch.distributions import Distribution, kl_divergence
 
 from probact.arrays import check_count
 from probact.distributions import SphereUniform, VonMisesFisher
 from probact.distributions.sphere_latent import rsample_with_kl
+from probact.distributions.sphere_law import SphereLaw
 from probact.models.vmf_classifier import VMFClassifier
 
-__all__ = ["ClassPrior", "LawPrior", "UniformPrior", "code_prior"]
+__all__ = ["ClassPrior", "LawPrior", "UniformPrior", "code_prior", "describe_prior"]
 
 Draw = tuple[Tensor, Tensor]  # codes z (N, d), KL(q || prior) (N,) in nats
 
@@ -60,19 +62,24 @@ class UniformPrior(PyroModule):
 
 
 class LawPrior(UniformPrior):
-    """A given law on the sphere: the divergence is analytic where registered, else one draw."""
+    """A given law on the sphere: the divergence is analytic where registered, else one draw.
 
-    def __init__(self, law: TorchDistributionMixin, dim: int, num_classes: int = 0) -> None:
-        if tuple(law.event_shape) != (dim,) or law.batch_shape:
+    Its parameters are buffers here, so that they move with the model.
+    """
+
+    def __init__(self, law: SphereLaw, dim: int, num_classes: int = 0) -> None:
+        if law.dim != dim or law.batch_shape:
             raise ValueError(
                 f"prior must be one law on R^{dim}, got batch shape {tuple(law.batch_shape)}"
                 f" and event shape {tuple(law.event_shape)}"
             )
         super().__init__(dim, num_classes)
-        self.given = law
+        self.kind, self.names = type(law), tuple(law.arg_constraints)
+        for name in self.names:
+            self.register_buffer(name, getattr(law, name).detach().clone())
 
     def law(self, labels: Tensor | None, kappa: Tensor | None = None) -> TorchDistributionMixin:
-        return self.given
+        return self.kind(**{name: getattr(self, name) for name in self.names})
 
     def draw(
         self,
@@ -84,9 +91,9 @@ class LawPrior(UniformPrior):
         q = VonMisesFisher(loc, concentration, validate_args=False)
         z = q.rsample(generator=generator)
         try:
-            kl = kl_divergence(q, self.given)
+            kl = kl_divergence(q, self.law(labels))
         except NotImplementedError:
-            kl = q.log_prob(z) - self.given.log_prob(z)
+            kl = q.log_prob(z) - self.law(labels).log_prob(z)
         return z, kl
 
 
@@ -107,7 +114,7 @@ class ClassPrior(PyroModule):
         else:
             self.register_buffer("weight", directions)
         self.register_buffer("class_probs", classifier.class_probs.float())
-        self.hyperprior = classifier.prior
+        self.hyperprior, self.per_class = classifier.prior, classifier.per_class
         if self.hyperprior is None:
             self.register_buffer("kappa", classifier.fixed_concentration.float())
             return
@@ -153,7 +160,8 @@ class ClassPrior(PyroModule):
         """p(z | y) of labels (N,), batch shape (N,)."""
         assert labels is not None
         kappa = self.concentration if kappa is None else kappa
-        kappa = kappa.expand(*kappa.shape[:-1], self.num_classes)[..., labels]
+        if self.per_class:  # axes of draws or particles may stand on the left of both
+            kappa = Vindex(kappa.unsqueeze(-2))[..., labels]
         return VonMisesFisher(self.directions[labels], kappa, validate_args=False)
 
     def draw(
@@ -173,8 +181,10 @@ class ClassPrior(PyroModule):
             )
             kappa = (self.log_kappa + self.log_kappa_spread.exp() * noise).exp()
             assert self.size is not None
-            share = (q.log_prob(kappa) - self.hyperprior.log_prob(kappa)).sum() / self.size
-        own = kappa[labels] if kappa.ndim else kappa
+            home = self.hyperprior.mean.device  # a law's tensors do not move with a module
+            log_prior = self.hyperprior.log_prob(kappa.to(home)).to(kappa.device)
+            share = (q.log_prob(kappa) - log_prior).sum() / self.size
+        own = kappa[labels] if self.per_class else kappa
         z, kl = rsample_with_kl(
             loc, concentration, self.directions[labels], own, generator=generator
         )
@@ -220,8 +230,13 @@ def code_prior(
         check_count(num_classes, "num_classes", smallest=2)
     if prior is None:
         return UniformPrior(dim, num_classes or 0)
-    if not isinstance(prior, TorchDistributionMixin):
-        raise ValueError(f"prior must be None, a VMFClassifier or a Pyro law, got {prior!r}")
+    if not isinstance(prior, SphereLaw):
+        raise ValueError(
+            "prior must be None, a VMFClassifier or one of probact's laws on the sphere, got"
+            f" {type(prior).__name__}"
+        )
+    if isinstance(prior, SphereUniform) and prior.dim == dim:
+        return UniformPrior(dim, num_classes or 0)
     return LawPrior(prior, dim, num_classes or 0)
 
 
@@ -229,3 +244,21 @@ def _start(hyperprior: Distribution) -> Tensor:
     """Where q(kappa) starts: the prior mean, or one where there is none."""
     mean: Tensor = hyperprior.mean
     return torch.where(torch.isfinite(mean) & (mean > 0.0), mean, torch.ones_like(mean))
+
+
+def describe_prior(prior: Any) -> Any:
+    """A prior as JSON: what a run's record holds of it."""
+    if prior is None:
+        return None
+    if isinstance(prior, VMFClassifier):
+        kappa = prior.fixed_concentration
+        law = {"weight": prior.weight.tolist(), "class_probs": prior.class_probs.tolist()}
+        told = kappa.tolist() if kappa is not None else _describe_law(prior.prior)
+        return {**law, "concentration": told}
+    return _describe_law(prior)
+
+
+def _describe_law(law: Any) -> dict[str, Any]:
+    """Class and parameters."""
+    names = [name for name in law.arg_constraints if isinstance(getattr(law, name, 0), Tensor)]
+    return {"law": repr(law), **{name: getattr(law, name).tolist() for name in names}}

@@ -14,21 +14,29 @@ With labels, every likelihood below is log p(x | y); `log_likelihood` without th
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
 import torch.nn.functional as F
 from torch import Generator, Size, Tensor, nn
-from torch.distributions import Distribution
 
 from probact.arrays import check_count, check_seed
 from probact.capturing.passes import device_of, place, undisturbed
 from probact.distributions import VonMisesFisher
 from probact.distributions.geodesic import geodesic
-from probact.models.autoencoder_parts import build_decoder, build_encoder
+from probact.distributions.sphere_law import SphereLaw
+from probact.models.autoencoder_parts import (
+    build_decoder,
+    build_encoder,
+    counterpart,
+    head,
+    part_name,
+    warm_weight,
+)
 from probact.models.image_rows import binarised, check_images
-from probact.models.sphere_evidence import SphereEvidence
-from probact.models.sphere_prior import ClassPrior, code_prior
+from probact.models.sphere_evidence import SphereEvidence, on_sphere
+from probact.models.sphere_prior import ClassPrior, code_prior, describe_prior
 from probact.models.unit_data import check_labels, check_unit_rows
 from probact.models.vmf_classifier import VMFClassifier
 from probact.nn.mlp_autoencoder import check_image_shape
@@ -41,8 +49,9 @@ class SphereVAE(SphereEvidence):
 
     Args:
         latent_dim: d >= 2, the ambient dimension: codes live on S^(d-1).
-        prior: None for the uniform law; a `VMFClassifier` over R^d for a law per class (a prior on
-            its concentration has that inferred); or another law on the sphere.
+        prior: None for the uniform law; a `VMFClassifier` over R^d, or its arguments, for a law
+            per class (a prior on its concentration has that inferred); or another of probact's
+            laws on the sphere.
         condition: "concat" appends the one-hot label to the code that the decoder sees.
         num_classes: C, for condition="concat".
         image_shape: (channels, H, W).
@@ -70,7 +79,7 @@ class SphereVAE(SphereEvidence):
     def __init__(
         self,
         latent_dim: int,
-        prior: VMFClassifier | Distribution | Mapping[str, Any] | None = None,
+        prior: VMFClassifier | SphereLaw | Mapping[str, Any] | None = None,
         *,
         condition: Literal["concat"] | None = None,
         num_classes: int | None = None,
@@ -85,18 +94,13 @@ class SphereVAE(SphereEvidence):
         super().__init__()
         check_count(latent_dim, "latent_dim", smallest=2)
         check_count(warm_up, "warm_up", smallest=0)
+        for name, flag in (("binarise", binarise), ("learn_prior", learn_prior)):
+            if not isinstance(flag, bool):
+                raise ValueError(f"{name} must be True or False, got {flag!r}")
         prior = VMFClassifier(**prior) if isinstance(prior, Mapping) else prior
-        decoder = _counterpart(encoder) if decoder is None else decoder
-        rest: dict[str, Any] = {
-            "latent_dim": latent_dim,
-            "condition": condition,
-            "num_classes": num_classes,
-        }
-        rest |= {"image_shape": list(check_image_shape(image_shape)), "learn_prior": learn_prior}
-        rest |= {"size": size, "binarise": bool(binarise), "warm_up": warm_up}
-        self.config = _config(prior, encoder, decoder, rest)  # to build it again
+        decoder = counterpart(encoder, decoder)
         self.latent_dim, self.image_shape = latent_dim, check_image_shape(image_shape)
-        self.binarise, self.warm_up, self.size = bool(binarise), warm_up, size
+        self.binarise, self.warm_up, self.size = binarise, warm_up, size
         self.prior = code_prior(
             prior,
             latent_dim,
@@ -110,8 +114,18 @@ class SphereVAE(SphereEvidence):
         self.encoder, features = build_encoder(encoder, self.image_shape)
         width = latent_dim + (self.num_classes if self.sees_labels else 0)
         self.decoder = build_decoder(decoder, width, self.image_shape)
-        self.direction = nn.Linear(features, latent_dim)
-        self.concentration = nn.Linear(features, 1)
+        self.direction = head(features, latent_dim)
+        self.concentration = head(features, 1)
+        self.settings = {  # all arguments, for the record of a run
+            "latent_dim": latent_dim, "prior": describe_prior(prior), "condition": condition,
+            "num_classes": num_classes, "image_shape": list(self.image_shape),
+            "encoder": part_name(encoder), "decoder": part_name(decoder),
+            "learn_prior": learn_prior, "size": size, "binarise": binarise, "warm_up": warm_up,
+        }  # fmt: skip
+        named = isinstance(encoder, str) and isinstance(decoder, str)
+        fixed = isinstance(prior, VMFClassifier) and prior.prior is None
+        # arguments that build this model again; None where they are not all plain
+        self.config = self.settings if named and (prior is None or fixed) else None
 
     # ------------------------------------------------------------------ program and guide
 
@@ -120,6 +134,7 @@ class SphereVAE(SphereEvidence):
 
         x (N, C, H, W) holds zeros and ones, labels (N,) integers; N = 1 where both are None.
         """
+        labels = self._given(x, labels, needed=False)
         rows = next((len(given) for given in (x, labels) if given is not None), 1)
         kappa = self.prior.concentration_site()
         with pyro.plate("data", self.size or rows, subsample_size=rows):
@@ -133,6 +148,7 @@ class SphereVAE(SphereEvidence):
 
     def guide(self, x: Tensor, labels: Tensor | None = None) -> None:
         """z ~ vMF(mu(x), kappa(x)) for each image; the concentration's log-normal law."""
+        self._given(x, labels, needed=False)
         if isinstance(self.prior, ClassPrior) and self.prior.hyperprior is not None:
             self.prior.concentration_site(self.prior.posterior)
         with pyro.plate("data", self.size or len(x), subsample_size=len(x)):
@@ -144,14 +160,18 @@ class SphereVAE(SphereEvidence):
         """Mean negative ELBO per image, nats: what `fit` minimises.
 
         The divergence is weighted by (epoch + 1) / warm_up until that is one; epoch None is the
-        full weight. Pixels are binarised here where the model says so.
+        full weight. Pixels are binarised here where the model says so. A model without classes
+        takes labels and does not use them, so that one loader serves all models.
 
-        Raises: ValueError as `log_likelihood`.
+        Raises: ValueError as `log_likelihood`, and for images of another dtype than the network.
         """
-        self._check(x, labels, needed=True)
-        weight = 1.0 if epoch is None or not self.warm_up else min(1.0, (epoch + 1) / self.warm_up)
+        labels = self._given(x, labels, needed=True)
+        weight = warm_weight(epoch, self.warm_up)
         x = binarised(x) if self.binarise else x
-        z, kl = self.prior.draw(*self._encoded(x), labels)
+        mu, kappa = self._encoded(x)
+        if not bool(on_sphere(mu, kappa)):
+            return mu.sum() * torch.nan  # diverged: the loss is not finite, as `fit` will say
+        z, kl = self.prior.draw(mu, kappa, labels)
         missed = F.binary_cross_entropy_with_logits(self._logits(z, labels), x, reduction="sum")
         return missed / len(x) + weight * kl.mean()
 
@@ -162,12 +182,25 @@ class SphereVAE(SphereEvidence):
         return F.normalize(self.direction(h), dim=-1), kappa
 
     def _logits(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Logits (N, C, H, W) of the pixels."""
+        """Logits (..., C, H, W) of the pixels for codes (..., d): particles may stand left."""
         if self.sees_labels:
             assert labels is not None
-            z = torch.cat([z, F.one_hot(labels, self.num_classes).to(z.dtype)], -1)
-        logits: Tensor = self.decoder(z)
-        return logits
+            hot = F.one_hot(labels, self.num_classes).to(z.dtype)
+            z = torch.cat([z, hot.expand(*z.shape[:-1], self.num_classes)], -1)
+        logits: Tensor = self.decoder(z.reshape(-1, z.shape[-1]))
+        return logits.reshape(*z.shape[:-1], *self.image_shape)
+
+    def _given(self, x: Tensor | None, labels: Tensor | None, *, needed: bool) -> Tensor | None:
+        """The border of program, guide and objective; the labels that the model uses."""
+        own = labels if self.num_classes else None
+        if x is not None:
+            check_images(x, self.image_shape, self.direction.weight.dtype)
+            self._check(x, own, needed=needed)
+        elif own is not None:
+            check_labels(own, self.num_classes, len(own))
+        if self.size is not None and x is not None and len(x) > self.size:
+            raise ValueError(f"size is {self.size}, the number of training images; got {len(x)}")
+        return own
 
     # ------------------------------------------------------------------ readings
 
@@ -175,7 +208,9 @@ class SphereVAE(SphereEvidence):
         """q(z | x) of images (N, C, H, W), as they are: grey values stand for their mean."""
         check_images(x, self.image_shape)
         with undisturbed(self):
-            return self._posterior(place(x, self))
+            law = self._posterior(place(x, self))
+        loc, kappa = law.loc.to(x.device), law.concentration.to(x.device)
+        return VonMisesFisher(loc, kappa, validate_args=False)
 
     def decode(self, z: Tensor, labels: int | Tensor | None = None) -> Tensor:
         """Images (N, C, H, W): the probability of one at every pixel, for codes (N, d).
@@ -185,7 +220,7 @@ class SphereVAE(SphereEvidence):
         check_unit_rows(z, "z", self.latent_dim)
         given = self._labels(labels, len(z)) if self.sees_labels else None
         with undisturbed(self):
-            return self._logits(place(z, self), given).sigmoid()
+            return self._logits(place(z, self), given).sigmoid().to(z.device)
 
     def sample_codes(
         self, label: int | Tensor | None = None, num_samples: int | None = None, *, seed: int = 0
@@ -201,13 +236,10 @@ class SphereVAE(SphereEvidence):
         check_count(rows, "num_samples")
         generator = Generator(device_of(self)).manual_seed(seed)
         with torch.no_grad():
-            chosen = None
-            if isinstance(self.prior, ClassPrior):
+            chosen = None if label is None or not self.num_classes else self._labels(label, rows)
+            if chosen is None and isinstance(self.prior, ClassPrior):
                 probs = self.prior.class_probs
-                if label is None:
-                    chosen = torch.multinomial(probs, rows, replacement=True, generator=generator)
-                else:
-                    chosen = self._labels(label, rows)
+                chosen = torch.multinomial(probs, rows, replacement=True, generator=generator)
             law: Any = self.prior.law(chosen)
             codes: Tensor = law.sample(
                 Size([] if law.batch_shape else [rows]), generator=generator
@@ -222,6 +254,10 @@ class SphereVAE(SphereEvidence):
 
     def interpolate(self, start: Tensor, end: Tensor, num_points: int = 10) -> Tensor:
         """Codes (num_points, d) on the geodesic between the mean codes of two images (C, H, W)."""
+        for name, image in (("start", start), ("end", end)):
+            check_images(
+                image[None] if isinstance(image, Tensor) else image, self.image_shape, name=name
+            )
         ends = self.encode(torch.stack([start, end])).loc
         return geodesic(ends[0], ends[1], num_points)
 
@@ -229,25 +265,11 @@ class SphereVAE(SphereEvidence):
         """Labels (rows,) on the model's device."""
         if labels is None:
             raise ValueError("labels are missing: the decoder sees the class beside the code")
-        many = labels if isinstance(labels, Tensor) and labels.ndim else None
-        given = torch.full((rows,), int(labels)) if many is None else many
+        if isinstance(labels, int | np.integer) and not isinstance(labels, bool):
+            given = torch.full((rows,), int(labels))
+        elif isinstance(labels, Tensor) and labels.dtype == torch.int64:
+            given = labels.expand(rows) if labels.ndim == 0 else labels
+        else:
+            raise ValueError(f"label must be an integer or an int64 tensor (N,), got {labels!r}")
         check_labels(given, self.num_classes, rows)
         return given.to(device_of(self))
-
-
-def _counterpart(encoder: str | nn.Module) -> str:
-    """The decoder of a named encoder; an MLP for a module."""
-    return encoder if isinstance(encoder, str) else "mlp"
-
-
-def _config(prior: Any, encoder: Any, decoder: Any, rest: dict[str, Any]) -> dict[str, Any] | None:
-    """Constructor arguments for JSON; None where a module or another law is among them."""
-    known = prior is None or (isinstance(prior, VMFClassifier) and prior.prior is None)
-    if not known or isinstance(encoder, nn.Module) or isinstance(decoder, nn.Module):
-        return None
-    saved = None
-    if prior is not None:
-        kappa = prior.fixed_concentration.tolist()
-        saved = {"weight": prior.weight.tolist(), "concentration": kappa}
-        saved |= {"class_probs": prior.class_probs.tolist()}
-    return {**rest, "prior": saved, "encoder": encoder, "decoder": decoder}

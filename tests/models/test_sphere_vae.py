@@ -1,6 +1,7 @@
 """The program of the hyperspherical VAE, its border and its readings."""
 
 import functools
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -136,7 +137,7 @@ def test_inferred_concentration_is_found() -> None:
     fit = functools.partial(torch.optim.Adam, lr=0.05)
     pa.fit(vae, (images, labels), epochs=150, optimizer=fit, device="cpu", progress=False)
     # s.e. of kappa for 600 directions on S^2: kappa / sqrt(600) = 0.49
-    assert abs(float(vae.prior.concentration) - true) < 5 * 0.49 + 0.2
+    assert abs(vae.prior.concentration.item() - true) < 5 * 0.49 + 0.2
 
 
 @pytest.mark.parametrize("kind", ["HVAE-L", "learned prior"])
@@ -242,8 +243,14 @@ def plain() -> SphereVAE:
         (lambda: SphereVAE(1), "latent_dim must be an integer of at least 2, got 1"),
         (lambda: SphereVAE(2.0), "latent_dim"),  # type: ignore[arg-type]
         (lambda: SphereVAE(4, VMFClassifier(torch.eye(3), 5.0)), r"prior lives in R\^3"),
-        (lambda: SphereVAE(3, "vmf"), "prior must be None, a VMFClassifier or a Pyro law"),  # type: ignore[arg-type]
-        (lambda: SphereVAE(3, dist.Normal(torch.zeros(3), 1.0)), "one law on R"),
+        (lambda: SphereVAE(3, "vmf"), "laws on the sphere, got str"),  # type: ignore[arg-type]
+        (
+            lambda: SphereVAE(3, dist.Normal(torch.zeros(3), 1.0).to_event(1)),  # a law of R^3
+            "laws on the sphere, got Independent",
+        ),
+        (lambda: SphereVAE(3, PowerSpherical(torch.eye(4)[0], 1.0)), r"one law on R\^3"),
+        (lambda: SphereVAE(3, binarise="no"), "binarise must be True or False"),  # type: ignore[arg-type]
+        (lambda: SphereVAE(3, encoder=["mlp"]), "encoder must be one of"),  # type: ignore[arg-type]
         (lambda: SphereVAE(3, condition="concat"), "go together"),
         (lambda: SphereVAE(3, num_classes=3), "go together"),
         (lambda: SphereVAE(3, condition="add", num_classes=3), "condition must be"),  # type: ignore[arg-type]
@@ -273,7 +280,17 @@ def plain() -> SphereVAE:
         (lambda: labelled().objective(IMAGES, LABELS[:2]), "2 labels for 3 rows"),
         (lambda: labelled().objective(IMAGES, LABELS + 1), r"in 0 \.\. 2, got 3 at row 2"),
         (lambda: labelled().objective(IMAGES, LABELS.float()), "int64"),
-        (lambda: plain().objective(IMAGES, LABELS), "no classes"),
+        (lambda: plain().elbo(IMAGES, LABELS), "no classes"),
+        (lambda: plain().objective(IMAGES.double()), "must be torch.float32 as the network"),
+        (lambda: plain().forward(IMAGES * 255.0), r"must lie in \[0, 1\]"),
+        (lambda: plain().guide(IMAGES * 255.0), r"must lie in \[0, 1\]"),
+        (lambda: labelled().forward(IMAGES, LABELS + 1), r"in 0 \.\. 2"),
+        (lambda: labelled().forward(None, LABELS + 1), r"in 0 \.\. 2"),
+        (lambda: labelled().class_log_likelihood(IMAGES, num_samples=2).mean, "one value a class"),
+        (lambda: plain().interpolate(IMAGES[0], torch.zeros(8, 8)), r"end must be a tensor"),
+        (lambda: labelled().sample_codes(1.9, 2), "label must be an integer"),  # type: ignore[arg-type]
+        (lambda: labelled().sample_codes(True, 2), "label must be an integer"),
+        (lambda: gamma_toy(3, size=1).objective(X, Y), "size is 1"),
         (lambda: plain().class_posterior(IMAGES), "no classes"),
         (lambda: plain().sample_images(1, 3), "no classes"),
         (lambda: plain().sample_codes(), "num_samples"),
@@ -297,3 +314,66 @@ def test_label_needed_by_the_decoder() -> None:
         vae.decode(torch.eye(3))
     with pytest.raises(ValueError, match="labels are missing"):
         vae.objective(IMAGES)
+
+
+def test_labels_of_a_loader_are_taken_by_every_model() -> None:
+    for vae in (plain(), labelled()):
+        loader = torch.utils.data.DataLoader(
+            torch.utils.data.TensorDataset(IMAGES, LABELS), batch_size=3
+        )
+        fit = pa.fit(vae, loader, epochs=1, device="cpu", progress=False)
+        assert fit.to_arviz(draws=2).posterior["z"].shape == (1, 2, 3, 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_particles_may_stand_on_the_left(kind: str) -> None:
+    from pyro.infer import Predictive, Trace_ELBO
+
+    vae, labels = toy(kind, 3), labels_of(kind)
+    vectorised = Trace_ELBO(num_particles=7, vectorize_particles=True, max_plate_nesting=1)
+    with torch.no_grad():
+        assert torch.isfinite(torch.tensor(vectorised.loss(vae.forward, vae.guide, X, labels)))
+    draws = Predictive(vae, num_samples=6, parallel=True)()
+    assert draws["x"].shape == (6, 1, *SHAPE)
+
+
+def test_particles_of_an_inferred_concentration() -> None:
+    from pyro.infer import Trace_ELBO
+
+    for prior in (dist.Gamma(3.0, 0.5), dist.Gamma(torch.tensor([3.0, 2.0]), 0.5)):
+        vae = SphereVAE(
+            3, VMFClassifier(torch.eye(3)[:2], prior), image_shape=SHAPE, size=10, binarise=False
+        )
+        vectorised = Trace_ELBO(num_particles=7, vectorize_particles=True, max_plate_nesting=1)
+        with torch.no_grad():
+            value = vectorised.loss(vae.forward, vae.guide, X.float(), Y)
+        assert torch.isfinite(torch.tensor(value))
+
+
+def test_divergence_ends_with_its_name(tmp_path: Path) -> None:
+    vae, loud = labelled(), functools.partial(torch.optim.SGD, lr=1e6)
+    x, y = torch.rand(30, 1, 8, 8), torch.arange(30) % 3
+    with pytest.raises(pa.inference.NonFiniteLoss, match="step") as caught:
+        pa.fit(
+            vae, (x, y), epochs=50, batch_size=10, optimizer=loud, device="cpu",
+            checkpoint=tmp_path / "run", progress=False,
+        )  # fmt: skip
+    assert caught.value.checkpoint is not None
+    with torch.no_grad():
+        vae.direction.weight.fill_(torch.nan)
+    with pytest.raises(ValueError, match="network diverged"):
+        vae.encode(x)
+    with pytest.raises(ValueError, match="network diverged"):
+        vae.log_likelihood(x, y, num_samples=2)
+
+
+def test_settings_tell_models_apart() -> None:
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
+    priors = [VMFClassifier(torch.eye(3), kappa) for kappa in (5.0, 50.0)]
+    priors += [VMFClassifier(torch.eye(3), dist.Gamma(a, 1.0)) for a in (2.0, 20.0)]
+    models = [SphereVAE(3, p, image_shape=(1, 8, 8), encoder=encoder, size=9) for p in priors]
+    laws = [PowerSpherical(torch.eye(3)[0], kappa) for kappa in (2.0, 20.0)]
+    models += [SphereVAE(3, law, image_shape=(1, 8, 8), encoder=encoder) for law in laws]
+    texts = [json.dumps(model.settings) for model in models]
+    assert len(set(texts)) == len(texts)
+    assert all(model.config is None for model in models)
