@@ -46,8 +46,7 @@ from torch import Tensor
 
 import probact as pa
 from probact.datasets import ImageData, stratified_split
-from probact.models import SphereVAE, VMFClassifier
-from probact.models.evidence import ImportanceEstimate
+from probact.models import ImportanceEstimate, SphereVAE, VMFClassifier
 from probact.nn import EncoderClassifier, MLPEncoder, accuracy, train_classifier
 
 DIMS = (3, 5, 10, 20)

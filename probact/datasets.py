@@ -22,6 +22,7 @@ from probact.files.jpeg_archives import decode_jpegs, read_jpeg_archive
 __all__ = [
     "ImageData",
     "cifar10",
+    "cifar100",
     "digits",
     "fashion_mnist",
     "jpeg_archive",
@@ -134,17 +135,32 @@ def cifar10(root: str | Path, *, train: bool, download: bool = False) -> ImageDa
 
     Raises: FileNotFoundError naming what is missing; ValueError if an MD5 sum differs.
     """
-    from torchvision.datasets import CIFAR10  # here: not at `import probact`
+    return _cifar("CIFAR10", "CIFAR-10", root, train=train, download=download)
 
-    folder = Path(root) / CIFAR10.base_folder
-    listed = [*CIFAR10.train_list, *CIFAR10.test_list]
-    files = [name for name, _ in listed] + [CIFAR10.meta["filename"]]
+
+def cifar100(root: str | Path, *, train: bool, download: bool = False) -> ImageData:
+    """CIFAR-100: 50 000 training or 10 000 test images 32x32, from root/cifar-100-python.
+
+    The hundred fine classes; as `cifar10` otherwise.
+
+    Raises: FileNotFoundError naming what is missing; ValueError if an MD5 sum differs.
+    """
+    return _cifar("CIFAR100", "CIFAR-100", root, train=train, download=download)
+
+
+def _cifar(name: str, title: str, root: str | Path, *, train: bool, download: bool) -> ImageData:
+    """One split, through the torchvision class of that name."""
+    from torchvision import datasets as published  # here: not at `import probact`
+
+    kind = getattr(published, name)
+    folder = Path(root) / kind.base_folder
+    listed = [*kind.train_list, *kind.test_list]
     if not download:
-        _require_files("CIFAR-10", folder, files)
+        _require_files(title, folder, [file for file, _ in listed] + [kind.meta["filename"]])
     try:
-        dataset = CIFAR10(str(root), train=train, download=download)
+        dataset = kind(str(root), train=train, download=download)
     except RuntimeError as error:
-        raise ValueError(f"CIFAR-10 in {folder} cannot be used: {error}") from error
+        raise ValueError(f"{title} in {folder} cannot be used: {error}") from error
     images = torch.from_numpy(np.ascontiguousarray(dataset.data.transpose(0, 3, 1, 2)))
     return ImageData(images, torch.tensor(dataset.targets), tuple(dataset.classes))
 
@@ -177,7 +193,7 @@ def names() -> tuple[str, ...]:
     """Names that `load` knows.
 
     >>> names()
-    ('cifar10', 'digits', 'fashion_mnist', 'mnist')
+    ('cifar10', 'cifar100', 'digits', 'fashion_mnist', 'mnist')
     """
     return tuple(sorted([*_published(), "digits"]))
 
@@ -207,7 +223,12 @@ def load(
 
 
 def _published() -> dict[str, Callable[..., ImageData]]:
-    return {"cifar10": cifar10, "fashion_mnist": fashion_mnist, "mnist": mnist}
+    return {
+        "cifar10": cifar10,
+        "cifar100": cifar100,
+        "fashion_mnist": fashion_mnist,
+        "mnist": mnist,
+    }
 
 
 def _idx_images(

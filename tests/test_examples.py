@@ -230,7 +230,7 @@ def test_vae_latents(run: Callable[..., Path]) -> None:
             assert quality["frechet"][0] > 0.0
             assert 0.0 <= quality["precision"][0] <= 1.0
             assert 0.0 <= quality["near_share"] <= 1.0
-        # one Gaussian has the same correlations, and the mixture is at least as far from m
+        # the mixture sees what one Gaussian sees, the correlations
         assert 0.0 <= n["linear_relative_entropy"] < n["relative_entropy"]["max"] + 0.1
     by_kind = dict(zip(settings, numbers["networks"], strict=True))
     # 100 nats for a nat: a code is not worth its price, and the law of codes is the prior

@@ -7,10 +7,12 @@ from probact.models.activation_laws import (
     fit_activation_laws,
     held_out_log_density,
 )
+from probact.models.aggregate_posterior import AggregatePosterior
 from probact.models.class_relations import ClassRelations
 from probact.models.code_densities import CodeLaw, code_laws, product_of_marginals
 from probact.models.directional_model import DirectionalModel
 from probact.models.dpgmm import DPGMM, LogScore
+from probact.models.evidence import ElboTerms, ImportanceEstimate
 from probact.models.gaussian_vae import GaussianVAE
 from probact.models.sphere_vae import SphereVAE
 from probact.models.truncated_dpgmm import TruncatedDPGMM
@@ -19,11 +21,14 @@ from probact.models.vmf_classifier import VMFClassifier
 __all__ = [
     "DPGMM",
     "ActivationLaw",
+    "AggregatePosterior",
     "ClassRelations",
     "CodeLaw",
     "DirectionalModel",
+    "ElboTerms",
     "GaussianVAE",
     "HeldOut",
+    "ImportanceEstimate",
     "LogScore",
     "SphereVAE",
     "TruncatedDPGMM",

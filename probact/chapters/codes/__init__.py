@@ -25,7 +25,7 @@ def write(study: Study) -> Chapter:
         Text(what_was_done(m, study)),
         samples_picture(m, names),
         Text(bayes_words(m)),
-        *([paths_picture(m, names)] if len(m.paths) else []),
+        paths_picture(m, names),
         Text(likelihood_words(m, study)),
         likelihood_table(m),
         Text(quality_words(m)),
