@@ -34,14 +34,22 @@ def as_args(data: Any) -> tuple[Any, ...]:
     return args
 
 
-def as_data(data: Any) -> Any:
-    """A NumPy array as a tensor; anything else as it is.
+def as_data(data: Any, name: str = "data") -> Any:
+    """A NumPy array as a tensor, in a (named) tuple too; anything else as it is.
 
     Raises: ValueError for an array that no tensor can hold.
-    >>> as_data(np.zeros(2)).dtype
-    torch.float64
+    >>> as_data(np.zeros(2)).dtype, as_data((np.zeros(2), None))[0].dtype
+    (torch.float64, torch.float64)
     """
-    return as_tensor(data, "data") if isinstance(data, np.ndarray) else data
+    if isinstance(data, np.ndarray):
+        return as_tensor(data, name)
+    if not isinstance(data, tuple) or not any(isinstance(arg, np.ndarray) for arg in data):
+        return data
+    args = [
+        as_tensor(arg, f"{name}[{i}]") if isinstance(arg, np.ndarray) else arg
+        for i, arg in enumerate(data)
+    ]
+    return data._make(args) if hasattr(data, "_make") else tuple(args)
 
 
 def _tuple(data: Tensor | tuple[Any, ...] | None) -> tuple[Any, ...]:

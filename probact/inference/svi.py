@@ -22,7 +22,7 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from probact.arrays import check_seed
-from probact.inference.batches import num_rows
+from probact.inference.batches import as_data, num_rows
 from probact.inference.fit_result import Fit, resolve_device
 from probact.inference.guides import build_guide
 from probact.inference.layout import Site, latent_sites, observed_sites, read_sites
@@ -38,6 +38,7 @@ from probact.inference.training.objectives import (
     pyro_objective,
 )
 from probact.inference.training.source import Source
+from probact.inference.training.trial import try_losses
 
 __all__ = ["fit"]
 
@@ -76,8 +77,8 @@ def fit(
 ) -> Fit:
     """Fit a guide (and the model's own parameters) by maximising the ELBO.
 
-    data: a tensor, a tuple of tensors or a DataLoader; batch_size shuffles the rows of tensors,
-    None takes all at once. guide: a module, or a function from the model to one (such as
+    data: a tensor or array, a tuple of them or a DataLoader; batch_size shuffles their rows, None
+    takes all at once. guide: a module, or a function from the model to one (such as
     `AutoMultivariateNormal`); None takes `model.guide`, else AutoNormal. optimizer: a function
     from parameters to a torch optimiser (default Adam, rate `model.learning_rate` or else 0.01):
     the guide's parameters exist only after its first call. loss: a Pyro ELBO (default
@@ -87,7 +88,8 @@ def fit(
 
     A model with a method `objective(*batch, epoch)`, the mean loss () of the rows of a batch in
     nats, is trained on that when loss is None, beside its own guide; then `Fit.losses` are means
-    over rows. epoch counts from 0; None asks for the full loss, as in validation.
+    over rows. epoch counts from 0; None asks for the full loss, as in validation and in a first
+    call, before anything is written, by which the model may refuse the data.
 
     schedule: a function from the optimiser to a torch schedule, stepped after every epoch.
     validation: held-out data of the same kind, whose loss per epoch (evaluation mode, the same
@@ -97,9 +99,10 @@ def fit(
 
     checkpoint: a folder that keeps the state after every epoch. A fit that ended at any moment
     goes on by the same call, with the bits of one that never ended; a finished one is read. The
-    data are not stored, nor is what a model keeps outside of its parameters and buffers; of a
-    DataLoader over anything but a TensorDataset only the make and size are compared. SIGINT
-    and SIGTERM end the current step and raise `Interrupted`.
+    data are not stored, nor is what a model keeps outside of its parameters and buffers; of the
+    model its tensors' shapes and its `config` and `settings` (dicts, where it has them) are
+    compared, of a DataLoader over anything but a TensorDataset only the make and size. SIGINT and
+    SIGTERM end the current step and raise `Interrupted`.
 
     Raises: ValueError naming the argument that is wrong, or a checkpoint of another fit;
     NonFiniteLoss, a ValueError, at the first loss or gradient that is not finite, before it
@@ -115,6 +118,7 @@ def fit(
     >>> fit(Mean(), torch.zeros(5), epochs=3, device="cpu", progress=False).losses.shape
     torch.Size([3])
     """
+    data, validation = as_data(data), as_data(validation, "validation")
     check_arguments(model, data, epochs, batch_size, optimizer, loss)
     check_model(model, guide, loss)
     check_extras(data, schedule, validation, patience, checkpoint)
@@ -129,7 +133,8 @@ def fit(
         size = num_rows(source.data)
         built = _own(model) if own else _elbo(model, guide, loss, first, size, seed)
         built.objective.module.to(where)
-        optimiser = _build_optimizer(optimizer, _parameters(built.objective, first), model)
+        parameters = _parameters(built.objective, first, source)
+        optimiser = _build_optimizer(optimizer, parameters, model)
         rates, warm_up = _build_schedule(schedule, optimiser), getattr(model, "warm_up", 0)
         training = Training(built.objective, optimiser, rates, source, epochs, patience, warm_up)
         if checkpoint is None:
@@ -210,11 +215,12 @@ def _check_scaled(sites: dict[str, Site], rows: int | None, size: int | None) ->
             )
 
 
-def _parameters(objective: Objective, batch: Batch) -> list[Parameter]:
+def _parameters(objective: Objective, batch: Batch, source: Source) -> list[Parameter]:
     """Parameters of model and guide, which for an ELBO exist only after its first call."""
     if not objective.per_row:
         with torch.no_grad(), quiet():
             objective.loss(batch, None)
+    try_losses(objective, batch, source)
     refuse_stray_parameters()
     if not objective.parameters:
         raise ValueError("model and guide have no parameters to train")

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from functools import partial
 from typing import Any
 
@@ -59,15 +60,15 @@ class Regression(nn.Module):
 
 
 class Stopping(Regression):
-    """Raises `error` at the call number `at` of its objective."""
+    """Raises `error` at the call number `at` of its objective, counted from the first step."""
 
     def __init__(self, at, error=KeyboardInterrupt):
         super().__init__()
         self.at, self.calls, self.error = at, 0, error
 
     def objective(self, x, y, epoch=None):
-        self.calls += 1
-        if self.calls == self.at:
+        self.calls += self.calls > 0 or epoch is not None
+        if self.calls and self.calls == self.at:
             raise self.error
         return super().objective(x, y, epoch)
 
@@ -140,11 +141,17 @@ def fits_until_bytes(folders: list[str], budgets: list[int]) -> None:
 
 
 def fit_until_signal(folder: str, pause: float) -> None:
-    """A slow checkpointed fit that exits as the command line does when it is interrupted."""
+    """A slow checkpointed fit that exits as the command line does when it is interrupted.
+
+    With 3 after any other error: an interrupt while the process itself starts gives 1.
+    """
     try:
         fit_full(Regression(pause=pause), checkpoint=folder)
     except KeyboardInterrupt as error:
         sys.exit(128 + getattr(error, "signal", signal.SIGINT))
+    except Exception:
+        traceback.print_exc()
+        sys.exit(3)
 
 
 def in_child(target, *arguments):

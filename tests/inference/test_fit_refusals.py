@@ -29,6 +29,7 @@ from torch.optim.lr_scheduler import (
 import probact.inference as pi
 from probact.cli import main
 from probact.files.run_errors import CorruptRun, RunLocked
+from probact.inference.training.fit_config import compare
 
 CHANGES = [
     ({"epochs": 8}, "epochs=9, got 8"),
@@ -55,6 +56,58 @@ def test_another_fit_is_refused(tmp_path):
         fit_full(slow, checkpoint=tmp_path)
     with pytest.raises(ValueError, match=r"was made with data\[1\].sha256="):
         pi.fit(Regression(), (X, Y + 1), **FULL, checkpoint=tmp_path)
+
+
+class Described(Regression):
+    """Two constants beside its network, one in a part of it."""
+
+    def __init__(self, beta, rate=0.5):
+        super().__init__()
+        self.settings = {"beta": beta, "encoder": {"name": "Linear", "rate": rate}}
+
+
+def test_other_settings_are_refused(tmp_path):
+    fit_full(Described(1.0), checkpoint=tmp_path)
+    for model, message in (
+        (Described(2.0), r"model.settings.beta='1.0', got '2.0'"),
+        (Described(1.0, 0.1), r"model.settings.encoder.rate='0.5', got '0.1'"),
+    ):
+        with pytest.raises(ValueError, match=f"was made with {message}; name another folder"):
+            fit_full(model, checkpoint=tmp_path)
+    assert len(fit_full(Described(1.0), checkpoint=tmp_path).losses) > 6
+
+
+def test_a_folder_without_settings_goes_on_where_the_config_tells_them(tmp_path):
+    def asked():
+        return {"model": {"config": {"dim": 3}, "settings": {"dim": 3}}}
+
+    compare(tmp_path, {"model": {"config": {"dim": 3}}, "versions": {}}, asked())
+    with pytest.raises(ValueError, match=r"was made with model.config.dim=2, got 3"):
+        compare(tmp_path, {"model": {"config": {"dim": 2}}, "versions": {}}, asked())
+    own = asked() | {"model": {"config": None, "settings": {"dim": 3}}}
+    with pytest.raises(ValueError, match=r"was made with model.settings=None, got {'dim': 3}"):
+        compare(tmp_path, {"model": {"config": None}, "versions": {}}, own)
+
+
+class Picky(Regression):
+    """Refuses numbers beyond 2."""
+
+    def objective(self, x, y, epoch=None):
+        if x.abs().max() > 2:
+            raise ValueError(f"x must lie in [-2, 2], got {float(x.max())}")
+        return super().objective(x, y, epoch)
+
+
+def test_data_that_the_model_refuses_leave_no_folder(tmp_path):
+    folder, plan = tmp_path / "fit", {k: v for k, v in FULL.items() if k != "validation"}
+    held_out = FULL["validation"]
+    with pytest.raises(ValueError, match=r"^x must lie in \[-2, 2\], got"):
+        pi.fit(Picky(), (255 * X, Y), validation=held_out, checkpoint=folder, **plan)
+    with pytest.raises(ValueError, match=r"^validation: x must lie in \[-2, 2\], got"):
+        pi.fit(Picky(), (X, Y), validation=(255 * X, Y), checkpoint=folder, **plan)
+    assert not folder.exists()
+    kept = pi.fit(Picky(), (X, Y), validation=held_out, checkpoint=folder, **plan)
+    assert torch.equal(kept.losses, fit_full().losses)
 
 
 def test_other_folders_are_refused(tmp_path):
@@ -148,7 +201,7 @@ def test_info_says_how_far_it_got(tmp_path, capsys):
 
         def objective(self, x, y, epoch=None):
             self.steps += 1
-            if self.steps == 14:
+            if self.steps == 16:
                 os.kill(os.getpid(), signal.SIGTERM)
             return super().objective(x, y, epoch)
 

@@ -1,5 +1,6 @@
 """The loop of `fit`: objectives, schedules, validation, early stopping."""
 
+import random
 from functools import partial
 
 import numpy as np
@@ -57,12 +58,18 @@ def test_losses_are_means_over_rows(line):
 def test_the_objective_is_told_the_epoch_and_validation_that_there_is_none(line):
     model = Line()
     quick_fit(model, line, batch_size=5, epochs=2, validation=line)
-    epochs = [(e, 5, True) for e in (0, 0, None, None, 1, 1, None, None)]
-    assert model.seen == [(e, n, e is not None) for e, n, _ in epochs]
+    epochs = (None, None, 0, 0, None, None, 1, 1, None, None)  # both are tried before
+    assert model.seen == [(e, 5, e is not None) for e in epochs]
+
+
+@pytest.mark.parametrize(
+    ("rows", "parts"), [(2500, [834, 833, 833]), (1001, [501, 500]), (1000, [1000])]
+)
+def test_validation_data_without_a_batch_size_come_in_even_parts(line, rows, parts):
     model = Line()
-    many = tuple(v.repeat(250) for v in line)
-    quick_fit(model, line, epochs=1, validation=many)
-    assert [n for e, n, _ in model.seen if e is None] == [1000, 1000, 500]
+    held_out = tuple(v.repeat(250)[:rows] for v in line)
+    quick_fit(model, line, epochs=1, validation=held_out)
+    assert [n for e, n, _ in model.seen[2:] if e is None] == parts
 
 
 def test_the_models_rate_is_that_of_adam(line):
@@ -87,6 +94,47 @@ def test_a_schedule_is_stepped_once_an_epoch(line):
     )
     assert rates == [0, 1, 2, 3]
     assert fit.losses[1] == pytest.approx(float(fit.losses[2]), rel=1e-12)  # the rate is zero
+
+
+class Noise(Line):
+    """Counts its calls in a buffer and draws from all streams, in evaluation where `always`."""
+
+    def __init__(self, always):
+        super().__init__()
+        self.always = always
+        self.register_buffer("calls", torch.tensor(0))
+
+    def objective(self, x, y, epoch=None):
+        if epoch is None and not self.always:
+            return super().objective(x, y, epoch)
+        self.calls = self.calls + 1
+        noise = torch.rand(()) + np.random.rand() + random.random()  # noqa: NPY002
+        return super().objective(x, y, epoch) + noise
+
+
+def test_the_call_before_the_training_leaves_no_trace(line):
+    one, two = (quick_fit(Noise(always), line, batch_size=4, epochs=2) for always in (False, True))
+    assert torch.equal(one.losses, two.losses)
+    assert int(one.model.calls) == int(two.model.calls) == 6
+
+
+def test_an_objective_may_differentiate(line):
+    class Steep(Line):
+        def objective(self, x, y, epoch=None):
+            loss = super().objective(x, y, epoch)
+            (slope,) = torch.autograd.grad(loss, self.w, create_graph=True)
+            return loss + slope.square()
+
+    assert quick_fit(Steep(), line).losses.isfinite().all()
+
+
+def test_arrays_are_data_as_tensors_are(line):
+    arrays = tuple(v.numpy() for v in line)
+    for options in ({}, {"batch_size": 4}):
+        one = quick_fit(Line(), line, validation=line, **options)
+        two = quick_fit(Line(), arrays, validation=arrays, **options)
+        assert torch.equal(one.losses, two.losses)
+        assert torch.equal(one.validation_losses, two.validation_losses)
 
 
 class Wave(nn.Module):

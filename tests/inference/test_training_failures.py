@@ -1,13 +1,16 @@
 """What `fit` refuses, and what it does with a loss or a gradient that is not finite."""
 
+import re
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from objective_models import HELD_OUT, Line, Regression, X, Y
 from pyro.infer.autoguide import AutoNormal
 from torch import nn
 from torch.optim import SGD
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import probact.inference as pi
 
@@ -61,7 +64,8 @@ def test_what_is_not_finite_does_not_enter_the_parameters(line, kind, message):
     original = before.objective
 
     def watched(x, y, epoch):
-        reached.append(float(before.w.detach()))
+        if epoch is not None:
+            reached.append(float(before.w.detach()))
         return original(x, y, epoch)
 
     before.objective = watched
@@ -92,6 +96,77 @@ def test_parameters_that_overflow_are_told(line):
         quick_fit(Line(), line, optimizer=wild)
 
 
+class Choosy(Line):
+    """Refuses its validation data, at the call of that number, by `error`."""
+
+    def __init__(self, at, error):
+        super().__init__()
+        self.left, self.error = at, error
+
+    def objective(self, x, y, epoch=None):
+        self.left -= epoch is None
+        if self.left == 0 and epoch is None:
+            raise self.error
+        return super().objective(x, y, epoch)
+
+
+def test_errors_in_validation_say_so(line):
+    late = r"the validation loss cannot be computed at epoch 0, batch 1 \(step 1\)"
+    for at, place, note in (
+        (2, "validation", "before the first epoch"),
+        (4, late, r"at epoch 0, batch 1 \(step 1\)"),
+    ):
+        run = partial(quick_fit, data=line, batch_size=5, validation=line)
+        with pytest.raises(ValueError, match=f"^{place}: bad row$"):
+            run(Choosy(at, ValueError("bad row")))
+        with pytest.raises(RuntimeError) as caught:
+            run(Choosy(at, RuntimeError()))
+        assert re.fullmatch(f"in the validation loss,? {note}", *caught.value.__notes__)
+    x, y = line
+    rows = DataLoader(TensorDataset(x.where(x < 1.9, float("nan")), y), 5)
+    with pytest.raises(ValueError, match=r"^validation: data\[0\] has 1 rows with NaN"):
+        quick_fit(Line(), line, validation=rows)
+
+
+class Once(IterableDataset):
+    """Rows that come only once."""
+
+    def __init__(self, rows):
+        self.rows = iter(rows)
+
+    def __iter__(self):
+        return self.rows
+
+
+def test_data_that_come_only_once(line):
+    rows = list(zip(*line, strict=True))
+    for kept, epoch in ((10, 1), (5, 0)):  # the first batch is looked at before
+        with pytest.raises(ValueError, match=f"^data gave no batches in epoch {epoch};"):
+            quick_fit(Line(), DataLoader(Once(rows[:kept]), 5))
+        once = DataLoader(Once(rows[:kept]), 5)
+        with pytest.raises(ValueError, match=f"^validation gave no batches in epoch {epoch};"):
+            quick_fit(Line(), line, validation=once)
+    with pytest.raises(ValueError, match=r"^validation has no batches"):
+        quick_fit(Line(), line, validation=DataLoader(Once([]), 5))
+
+
+def test_the_remedy_for_a_batch_of_one_row(line):
+    remedy = "one row: take another batch_size, or a DataLoader with drop_last=True$"
+    data = (X[:19], Y[:19])
+    for options in (
+        {"data": data, "batch_size": 6},
+        {"data": DataLoader(TensorDataset(*data), 9)},
+    ):
+        with pytest.raises(ValueError, match=f"Expected more than 1 value per .*{remedy}"):
+            quick_fit(Regression(), **options)
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel") as caught:
+        quick_fit(Regression(), (X[:1], Y[:1]))
+    assert "batch_size" not in str(caught.value)
+    held_out = tuple(v[:6] for v in line)
+    with pytest.raises(ValueError, match=f"the validation loss .*: bad row; .*{remedy}"):
+        quick_fit(Choosy(4, ValueError("bad row")), line, batch_size=5, validation=held_out)
+
+
 REFUSED = [
     ({"guide": AutoNormal}, "guide must be None for a model with an objective of its own"),
     ({"schedule": 3}, "schedule must be a function from an optimiser"),
@@ -104,6 +179,7 @@ REFUSED = [
     ({"validation": (X, Y[:5])}, r"equally many rows, got rows \[20, 5\]"),
     ({"validation": (X[:0], Y[:0])}, r"got rows \[0, 0\]"),
     ({"validation": (X * float("nan"), Y)}, r"validation: data\[0\] has 20 rows with NaN"),
+    ({"validation": (X, np.array(["a"] * 20))}, r"validation\[1\] must hold real numbers"),
     ({"checkpoint": 3}, "checkpoint must be a folder or None, got int"),
 ]  # fmt: skip
 

@@ -93,11 +93,13 @@ def describe_training(
     }
     for name, value in states.items():
         _packed(name, value, {})  # refuses now what no commit could keep
-    config, groups, state = data_fingerprint([getattr(model, "config", None), *states.values()])
+    told = [getattr(model, name, None) for name in ("config", "settings")]
+    config, arguments, groups, state = data_fingerprint([*told, *states.values()])
     return {
         "model": {
             "name": _name(model),
             "config": config,
+            "settings": arguments,
             "tensors": {
                 name: f"{str(v.dtype).removeprefix('torch.')} {tuple(v.shape)}"
                 for name, v in tensors.items()

@@ -83,6 +83,8 @@ def check_beginning(folder: Path) -> None:
 def compare(folder: Path, known: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Refuse another training in the same folder; tell of other versions."""
     asked = json.loads(json.dumps(asked))
+    if "settings" not in known["model"] and known["model"]["config"] is not None:
+        del asked["model"]["settings"]  # a folder from before they were kept; config says as much
     for field, value in asked.items():
         what = _difference(known[field], value, "" if field == "settings" else field)
         if what:

@@ -112,6 +112,8 @@ def _epoch(training: Training, history: History) -> float:
         weights += weight
         history.steps += 1
         training.between()
+    if not weights:
+        raise ValueError(f"data gave no batches in epoch {epoch}; it must be iterable again")
     return total / weights
 
 
@@ -136,14 +138,26 @@ def _step(
 
 
 def _loss(training: Training, batch: Batch, epoch: int | None, where: dict[str, Any]) -> Tensor:
-    """The loss of a batch."""
+    """The loss of a batch, in validation where epoch is None."""
+    held_out, source = epoch is None, training.source
+    what, data = ("validation loss", source.validation) if held_out else ("loss", source.data)
     try:
         return training.objective.loss(batch, epoch)
     except ValueError as error:
-        text = f"the loss cannot be computed {_place(where)}: {error}"
+        text = f"the {what} cannot be computed {_place(where)}: {error}"
         if _all_finite(training.objective.parameters):
-            raise ValueError(text) from error
+            raise ValueError(text + _remedy(batch, data)) from error
         raise NonFiniteLoss(text, **where) from error  # a law refused its parameters
+    except Exception as error:
+        error.add_note(f"in the {what} {_place(where)}")
+        raise
+
+
+def _remedy(batch: Batch, data: Any) -> str:
+    """What helps where a loss refuses the one row that was left over of the data."""
+    if num_rows(batch) != 1 or num_rows(data) == 1:
+        return ""
+    return "; this batch has one row: take another batch_size, or a DataLoader with drop_last=True"
 
 
 def _magnitude(gradients: list[Tensor]) -> Tensor:
@@ -182,7 +196,7 @@ def _validate(training: Training, history: History) -> float | None:
             rows = num_rows(batch) or 1
             total, weights = total + rows * value, weights + rows
     if not weights:
-        raise ValueError("validation has no batches")
+        raise ValueError(f"validation gave no batches in epoch {epoch}; it must be iterable again")
     return total / weights
 
 

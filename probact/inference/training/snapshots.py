@@ -6,8 +6,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 from torch.nn import Module
+from torch.nn.parameter import is_lazy
 
-__all__ = ["in_evaluation", "module_tensors", "put_back", "snapshot"]
+__all__ = ["buffers_kept", "in_evaluation", "module_tensors", "put_back", "snapshot"]
 
 
 def module_tensors(module: Module) -> dict[str, Tensor]:
@@ -39,6 +40,32 @@ def put_back(module: Module, saved: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, value in module_tensors(module).items():
             value.copy_(saved[name])
+
+
+@contextmanager
+def buffers_kept(module: Module) -> Iterator[None]:
+    """Every buffer is the tensor that it was, with its values, after the block.
+
+    >>> norm = torch.nn.BatchNorm1d(2)
+    >>> with buffers_kept(norm):
+    ...     _ = norm(torch.ones(3, 2))
+    >>> norm.running_mean.tolist()
+    [0.0, 0.0]
+    """
+    kept = [
+        (part, name, value, value.detach().clone())
+        for part in module.modules()
+        for name, value in part.named_buffers(recurse=False)
+        if not is_lazy(value)  # has no values yet
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for part, name, value, before in kept:
+                setattr(part, name, value)
+                if not torch.equal(value, before):
+                    value.copy_(before)
 
 
 @contextmanager

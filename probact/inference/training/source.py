@@ -1,6 +1,8 @@
 """The data of a fit as epochs of batches, on the device of the model."""
 
+from collections import abc
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -57,18 +59,26 @@ class Source:
         """Batches of one epoch."""
         return batches(self.data, self._batch_size, self.shuffler, self._device)
 
-    def validation_epoch(self) -> Iterator[Batch]:
+    def validation_epoch(self) -> abc.Generator[Batch, None, None]:
         """The validation data, the same every time."""
         rows, size = num_rows(self.validation), self._at_once
         if isinstance(self.validation, DataLoader):
-            with restarted(loader_generators(self.validation), self.seed):
-                yield from batches(self.validation, None, self.shuffler, self._device)
+            try:
+                with restarted(loader_generators(self.validation), self.seed):
+                    yield from batches(self.validation, None, self.shuffler, self._device)
+            except ValueError as error:
+                raise ValueError(f"validation: {error}") from error
         elif size is None or not rows:
             yield to_device(self.validation, self._device)
         else:
-            for i in range(0, rows, size):
-                part = (a[i : i + size] if isinstance(a, Tensor) else a for a in self.validation)
-                yield to_device(tuple(part), self._device)
+            # evenly where the size is ours: some losses refuse a last batch of one row
+            cuts = list(range(size, rows, size)) if self._batch_size else -(-rows // size)
+            args = (
+                a.tensor_split(cuts) if isinstance(a, Tensor) else repeat(a)
+                for a in self.validation
+            )
+            for part in zip(*args, strict=False):
+                yield to_device(part, self._device)
 
     def describe(self) -> dict[str, Any]:
         """What a checkpoint remembers of the data."""
