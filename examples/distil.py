@@ -252,6 +252,17 @@ def options() -> argparse.ArgumentParser:
     return parser
 
 
+def check_concentration(text: str) -> None:
+    """Refuse what no classifier takes, before a teacher is trained."""
+    kind, _, value = text.rpartition(":")
+    if kind not in ("", "cosine"):
+        raise ValueError(f"--concentration must be a number or cosine:C, got {text}")
+    if kind:
+        pa.models.VMFClassifier.from_mean_cosine(torch.eye(2), float(value))
+    else:
+        pa.models.VMFClassifier(torch.eye(2), float(value))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = options()
     args = arguments(__doc__, argv, [], parser)
@@ -259,7 +270,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args.shifts = args.shifts or (quick if args.quick else [*quick, "photometric:0.8"])
     try:
         check_count(args.seeds, "--seeds")
-        float(args.concentration.removeprefix("cosine:"))
+        check_count(args.images, "--images", smallest=2)
+        check_concentration(args.concentration)
         for change in args.shifts:
             shift(change)(torch.zeros(1, 1, 8, 8), Generator())
         plan = planned(args)

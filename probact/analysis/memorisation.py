@@ -61,7 +61,7 @@ def memorisation(
     >>> abs(memorisation(fresh, train, held_out).z_score) < 3
     True
     """
-    if not 0.0 < level < 1.0:
+    if not isinstance(level, float) or not 0.0 < level < 1.0:
         raise ValueError(f"level must lie between 0 and 1, got {level!r}")
     t = as_rows(train, "train")
     p, q = (

@@ -43,7 +43,7 @@ def class_wise_loss(student_logits: Tensor, labels: Tensor, relations: Tensor) -
     smallest value that it can take is the mean entropy of the rows, not zero.
 
     Raises:
-        TypeError, ValueError: other shapes, labels out of range, NaN or infinity, rows of
+        ValueError: other shapes, labels out of range, NaN or infinity, rows of
             relations that are no probabilities.
 
     >>> logits = torch.tensor([[2.0, 0.0, 0.0]])
@@ -69,7 +69,7 @@ def distillation_loss(
     to the teacher.
 
     Raises:
-        TypeError, ValueError: other or unequal shapes, NaN or infinity, T not positive.
+        ValueError: other or unequal shapes, NaN or infinity, T not positive.
 
     >>> logits = torch.tensor([[2.0, 0.0, 0.0]])
     >>> distillation_loss(logits, logits + 1.0, temperature=4.0)  # softmax sees no shift
@@ -104,7 +104,7 @@ def combined_loss(
     benchmark (Tian et al. 2020: 0.1 of the label's loss, 0.9 of the teacher's, T = 4).
 
     Raises:
-        TypeError, ValueError: as the two losses; weight not within [0, 1].
+        ValueError: as the two losses; weight not within [0, 1].
 
     >>> logits, labels = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([0])
     >>> combined_loss(logits, labels, torch.eye(3), logits)  # 0.1 x 0.2395
@@ -139,7 +139,7 @@ def matched_smoothing(relations: Tensor) -> float:
     A student that does better with p_T than with `smoothed_relations` of this has gained from
     which classes are alike, and not from soft targets as such.
 
-    Raises: TypeError, ValueError for relations that are no (C, C) probabilities with C >= 2, or
+    Raises: ValueError for relations that are no (C, C) probabilities with C >= 2, or
     whose own class has less than 1 / C in the mean.
 
     >>> round(matched_smoothing(smoothed_relations(10, 0.3)), 6)
@@ -171,7 +171,7 @@ def teacher_loss(
     and without gradients, and is left as it was.
 
     Raises:
-        TypeError, ValueError: relations, temperature or weight as above; later, what the losses
+        ValueError: relations, temperature or weight as above; later, what the losses
             refuse.
 
     >>> loss = teacher_loss(torch.eye(3), teacher=nn.Linear(4, 3))
@@ -184,6 +184,8 @@ def teacher_loss(
     _check_relations(relations, len(relations))
     _check_temperature(temperature)
     _check_weight(weight)
+    if teacher is not None and not isinstance(teacher, nn.Module):
+        raise ValueError(f"teacher must be a module or None, got {type(teacher).__name__}")
     if teacher is None:
         return lambda logits, images, labels: class_wise_loss(logits, labels, relations)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from probact.arrays import check_finite
+from probact.arrays import as_number, check_finite
 
 __all__ = ["downsample", "photometric"]
 
@@ -32,8 +32,9 @@ def photometric(x: Tensor, strength: float, generator: Generator) -> Tensor:
     _check_images(x)
     if x.shape[1] not in (1, 3):
         raise ValueError(f"x must have 1 or 3 channels, got {x.shape[1]}")
-    if not strength >= 0.0 or strength == float("inf"):
-        raise ValueError(f"strength must be a number >= 0, got {strength!r}")
+    strength = as_number(strength, "strength", zero=True)
+    if not isinstance(generator, Generator):
+        raise ValueError(f"generator must be a torch.Generator, got {type(generator).__name__}")
     low, high = max(0.0, 1.0 - strength), 1.0 + strength
     draws = torch.rand(3, len(x), generator=generator, device=generator.device)
     factors = (low + (high - low) * draws).to(x)[:, :, None, None, None]  # (3, N, 1, 1, 1)
@@ -57,7 +58,7 @@ def downsample(x: Tensor, fraction: float) -> Tensor:
     torch.Size([2, 3, 32, 32])
     """
     _check_images(x)
-    if not 0.0 < fraction <= 1.0:
+    if not 0.0 < as_number(fraction, "fraction", zero=True) <= 1.0:
         raise ValueError(f"fraction must be in (0, 1], got {fraction!r}")
     height, width = x.shape[2:]
     small = round(fraction * height), round(fraction * width)
