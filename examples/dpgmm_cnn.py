@@ -26,15 +26,14 @@ the root holds ``cifar-10-batches-py``. Networks, projected responses and number
 """
 
 import argparse
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from cnn_responses import Experiment, Regime, scores, train_networks
 from mixtures import Run, complexity, fit, rhat_in_words
-from runs import arguments, held_out_digits, markdown, save_numbers
+from runs import arguments, held_out_digits, kept_numbers, markdown, save_numbers
 from torch import Tensor
 
 import probact as pa
@@ -120,14 +119,6 @@ def measure(args: argparse.Namespace, plan: Experiment, run: Run) -> dict[str, A
         table.setdefault(regime.architecture, {})[regime.treatment] = row
         print(report(f"{regime.architecture}, {regime.treatment}", row), flush=True)
     return table
-
-
-def kept_numbers(path: Path, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The numbers of a file, made first where it is missing."""
-    if not path.is_file():
-        save_numbers(path, read())
-    numbers: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return numbers
 
 
 def halves(

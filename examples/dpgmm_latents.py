@@ -4,44 +4,40 @@ New latent codes from a mixture of old ones
 
 Section 5 of Jamroz, Kurdziel & Opala (2020) fits a Dirichlet-process Gaussian mixture to the
 latent codes of an autoencoder and decodes draws from it instead of draws from the prior. This
-script does the part that needs no network: it reads codes from a file (``--codes``: .npz, .npy or
-.safetensors; ``--name`` picks one of several arrays), fits the mixture to a half of them, says how
-complex it is and how well it holds for the other half, and writes new codes, to be decoded by
+script serves whoever has codes already (`vae_latents.py` trains autoencoders, and shows what they
+decode): it reads them from a file (``--codes``: .npz, .npy or .safetensors; ``--name`` picks one
+of several arrays), fits the mixture to a half of them, says how complex it is and how well it
+holds for the other half, beside other laws of codes, and writes new codes, to be decoded by
 whoever has the decoder, and their density.
 
-``--quick`` takes the 8x8 digits of scikit-learn on 12 principal axes, seconds. These codes have a
-decoder, so that the new ones are shown as images beside draws from one Gaussian.
+``--quick`` takes the 8x8 digits of scikit-learn on 12 principal axes, seconds.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from mixtures import Fitted, Run, complexity, fit
+from mixtures import Run, complexity, fit
 from runs import arguments, markdown, save_numbers
 from torch import Tensor
-from torch.distributions import MultivariateNormal
 
 import probact as pa
 from probact.files.checkpoints import read_tensors
+from probact.models import code_laws
 from probact.plots.style import INK, LABEL_SIZE, new_row, tidy
 
 AXES = 12
-SHOWN = 8  # images a side
 
 
-def digit_codes() -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Digits on their principal axes, (N, d), and the way back to images (n, 8, 8)."""
+def digit_codes() -> Tensor:
+    """Digits on their principal axes, (N, d)."""
     images = torch.cat([pa.datasets.digits(train=t).floats() for t in (True, False)])
     x = images.flatten(1).double()
-    centre = x.mean(0)
-    *_, right = torch.linalg.svd(x - centre, full_matrices=False)
-    return (x - centre) @ right[:AXES].T, lambda z: (z @ right[:AXES] + centre).unflatten(
-        1, (8, 8)
-    )
+    x = x - x.mean(0)
+    *_, right = torch.linalg.svd(x, full_matrices=False)
+    return x @ right[:AXES].T
 
 
 def read_codes(path: Path, name: str | None) -> Tensor:
@@ -62,28 +58,6 @@ def halves_of_rows(codes: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Two random halves."""
     order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(seed))
     return codes[order[: len(codes) // 2]], codes[order[len(codes) // 2 :]]
-
-
-def laws(found: Fitted, x: Tensor) -> dict[str, Any]:
-    """The mixture, and one Gaussian."""
-    return {
-        "DP-GMM": found.predictive,
-        "Gaussian": MultivariateNormal(x.mean(0), torch.cov(x.T, correction=0)),
-    }
-
-
-def show(images: dict[str, Tensor], path: Path) -> None:
-    """Rows of images (n, H, W) in one square a title, a grey line between them."""
-    panels = new_row(len(images), 2.4 * len(images), 2.6)
-    for ax, (title, pictures) in zip(panels, images.items(), strict=True):
-        framed = torch.nn.functional.pad(pictures.clamp(0.0, 1.0), (1, 1, 1, 1), value=0.5)
-        _, height, width = framed.shape
-        square = framed[: SHOWN**2].reshape(SHOWN, SHOWN, height, width)
-        image = square.transpose(1, 2).reshape(SHOWN * height, SHOWN * width).numpy()
-        ax.imshow(image, cmap="gray", vmin=0, vmax=1)
-        ax.set_title(title, fontsize=LABEL_SIZE)
-        ax.set_axis_off()
-    panels[0].figure.savefig(path, dpi=150)
 
 
 def scatter(codes: dict[str, Tensor], path: Path) -> None:
@@ -111,10 +85,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--draws", type=int, default=500, help="kept steps of a chain")
     parser.add_argument("--new", type=int, default=1000, help="codes to draw")
     args = arguments(__doc__, argv, None, parser)
-    decode: Callable[[Tensor], Tensor] | None = None
     run = Run(draws=args.draws, tune=args.draws, seed=args.seed)
     if args.quick:
-        codes, decode = digit_codes()
+        codes = digit_codes()
         run = Run(draws=60, tune=60, kept=10, num_samples=2000, moves=2, seed=args.seed)
     elif args.codes is None:
         parser.exit(2, f"{parser.prog}: pass --codes FILE, or --quick\n")
@@ -123,8 +96,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     fitting, scoring = halves_of_rows(codes, args.seed)
     found = fit(fitting, run, progress=False)
     fresh = found.predictive.sample((args.new,), seed=args.seed)  # (new, D)
+    laws = code_laws(fitting, mixture=found.predictive)
     density = {}
-    for name, law in laws(found, fitting).items():
+    for name, law in laws.items():
         scores = law.log_prob(scoring)
         density[name] = (float(scores.mean()), float(scores.std()) / len(scores) ** 0.5)
     numbers = {"num_codes": len(fitting), "dim": codes.shape[1], "log_density": density,
@@ -136,12 +110,8 @@ def main(argv: Sequence[str] | None = None) -> None:
               f"{numbers[key]['max']:.3f})")  # fmt: skip
     scores = found.predictive.log_prob(fresh)
     np.savez(args.out / "new_codes.npz", codes=fresh.numpy(), log_density=scores.numpy())
-    torch.manual_seed(args.seed)
-    plain = laws(found, fitting)["Gaussian"].sample((args.new,))
-    shown = {"codes": fitting, "DP-GMM": fresh, "one Gaussian": plain}
-    scatter(shown, args.out / "codes.png")
-    if decode is not None and args.new >= SHOWN**2:
-        show({k: decode(v[: SHOWN**2]) for k, v in shown.items()}, args.out / "decoded.png")
+    plain = laws["Gaussian"].sample((args.new,), seed=args.seed)
+    scatter({"codes": fitting, "mixture": fresh, "one Gaussian": plain}, args.out / "codes.png")
     save_numbers(args.out / "numbers.json", {"seed": args.seed, **numbers})
 
 

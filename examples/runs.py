@@ -7,7 +7,7 @@ The command line of a run, the small network that several examples train, and th
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from probact.datasets import ImageData, stratified_split
 from probact.nn import ConvNet, train_classifier
 from probact.nn.convnet import Epoch
 
-__all__ = ["arguments", "halves", "held_out_digits", "markdown", "save_numbers", "train_convnet"]
+__all__ = ["arguments", "halves", "held_out_digits", "kept_numbers", "markdown",
+           "save_numbers", "train_convnet"]  # fmt: skip
 
 
 def arguments(
@@ -97,6 +98,14 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         for row in table
     )
     return "\n".join(f"| {line} |" for line in lines)
+
+
+def kept_numbers(path: Path, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The numbers of a file, made first where it is missing."""
+    if not path.is_file():
+        save_numbers(path, read())
+    numbers: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return numbers
 
 
 def save_numbers(path: Path, numbers: dict[str, Any]) -> None:

@@ -216,40 +216,6 @@ def test_dpgmm_latents_of_a_file(
     assert "pass --codes" in capsys.readouterr().err
 
 
-def test_vae_latents(run: Callable[..., Path]) -> None:
-    out = run("vae_latents")
-    numbers = read(out / "numbers.json")
-    assert_png(out / "complexity.png", out / "samples_kl_beta100_seed0.png")
-    settings = [(n["regulariser"], n["beta"]) for n in numbers["networks"]]
-    assert settings == [("kl", 0.1), ("mmd", 0.1), ("kl", 100.0), ("mmd", 100.0)]
-    floor = numbers["floors"]["relative_entropy"]["mean"]
-    for n in numbers["networks"]:
-        for reading in ("relative_entropy", "total_correlation", "num_components"):
-            assert_spread(n[reading])
-        for quality in n["quality"].values():
-            assert quality["frechet"][0] > 0.0
-            assert 0.0 <= quality["precision"][0] <= 1.0
-            assert 0.0 <= quality["near_share"] <= 1.0
-        # the mixture sees what one Gaussian sees, the correlations
-        assert 0.0 <= n["linear_relative_entropy"] < n["relative_entropy"]["max"] + 0.1
-    by_kind = dict(zip(settings, numbers["networks"], strict=True))
-    # 100 nats for a nat: a code is not worth its price, and the law of codes is the prior
-    assert by_kind["kl", 100.0]["relative_entropy"]["mean"] < floor + 0.1
-    assert by_kind["kl", 100.0]["divergence_of_a_code"] < 1.0
-    assert by_kind["kl", 0.1]["squared_error"] < by_kind["kl", 100.0]["squared_error"]
-    for claim in numbers["claims"].values():
-        assert claim["holds"] == all(row["holds"] for row in claim["networks"])
-    files = sorted((out / "networks").glob("*/fit/*"))
-    times = [path.stat().st_mtime_ns for path in files]
-    run("vae_latents")  # nothing is done twice
-    assert read(out / "numbers.json") == numbers
-    assert [path.stat().st_mtime_ns for path in files] == times
-    note = out / "networks" / "kl_beta0.1_seed0" / "setting.json"
-    note.write_text(note.read_text(encoding="utf-8").replace('"epochs": ', '"epochs": 1'))
-    with pytest.raises(SystemExit, match="of another setting"):
-        run("vae_latents")
-
-
 @pytest.mark.parametrize("root", [[], ["--root", "nowhere"]])
 def test_dpgmm_cnn_without_data(
     run: Callable[..., Path], root: list[str], capsys: pytest.CaptureFixture[str]
