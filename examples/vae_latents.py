@@ -15,8 +15,20 @@ paper are put to the test, each by a number:
 
 Worse and better are Frechet distances to unseen images in the features of one network that judges
 all settings (`vae_networks.py` tells which and why), with precision, recall and a check that
-samples are no copies of training images. One Gaussian with full covariance stands beside the
-mixture: what the mixture adds to that is what its components know.
+samples are no copies. One Gaussian with full covariance stands beside the mixture: what the
+mixture adds to that is what its components know.
+
+No sampler is measured against what it was fitted to. There are three sets of images:
+
+* those that the networks are trained on;
+* the fitting half of the unseen ones. The Gaussian, the mixture and its marginals are fitted to
+  their codes; relative entropy and total correlation are of that one mixture and those codes;
+* the scoring half of the unseen ones, which neither networks nor laws have seen. Distances,
+  precision and recall of every sampler, the prior included, are against these images, or against
+  what the decoder makes of their codes.
+
+Copies are looked for among the first two sets together: what is decoded from a fitted law can copy
+either, and a copy of one is as bad as of the other. The scoring half says how near new images are.
 
 The default size is for one CPU core and about an hour: 10 000 CelebA images reduced to 32x32
 (``--root``; ``--archive`` for another archive of JPEGs), half to train on and half unseen, a small
@@ -51,6 +63,7 @@ from probact.models import GaussianVAE, code_laws
 from probact.plots.style import new_row
 
 SHOWN = 14  # images of a row
+SPLIT_SEED = 0  # one split of the unseen images for all runs
 LAWS = {"prior": "prior", "Gaussian": "Gaussian", "mixture": "DP-GMM",
         "product of its marginals": "product of marginals"}  # fmt: skip
 
@@ -71,40 +84,52 @@ def experiment(args: argparse.Namespace) -> tuple[Experiment, Run, int]:
     return plan, run, 1000
 
 
+def split(num_images: int) -> tuple[Tensor, Tensor]:
+    """Indices of two random halves of the unseen images: to fit laws on, to score samples by.
+
+    >>> fitting, scoring = split(5)
+    >>> len(fitting), len(scoring), sorted([*fitting.tolist(), *scoring.tolist()])
+    (2, 3, [0, 1, 2, 3, 4])
+    """
+    order = torch.randperm(num_images, generator=torch.Generator().manual_seed(SPLIT_SEED))
+    middle = num_images // 2
+    return order[:middle].sort().values, order[middle:].sort().values
+
+
 class Measurer:
     """Reads networks of one experiment; the features of the real images are taken once."""
 
     def __init__(self, plan: Experiment, run: Run, count: int, out: Path) -> None:
-        self.plan, self.run, self.count, self.out = plan, run, count, out
+        self.plan, self.run, self.out = plan, run, out
+        self.fitting, self.scoring = split(len(plan.unseen))
+        self.count = min(count, len(self.fitting))
         self.train = plan.judge.features(plan.train)
-        self.unseen = plan.judge.features(plan.unseen)
+        unseen = plan.judge.features(plan.unseen)
+        self.held_out = unseen[self.scoring]
+        self.seen = torch.cat([self.train, unseen[self.fitting]])  # by the networks or the laws
 
     def __call__(self, setting: Setting, vae: GaussianVAE) -> dict[str, Any]:
         codes = vae.codes(self.plan.unseen, seed=setting.seed).double()
+        codes, held_out = codes[self.fitting], codes[self.scoring]
         found = fit(codes, self.run._replace(seed=setting.seed), progress=False)
         laws = code_laws(codes, mixture=found.predictive, prior_variance=vae.prior_variance)
         drawn = {"decoded codes": codes[: self.count]}
         for law, title in LAWS.items():
             drawn[title] = laws[law].sample((self.count,), seed=setting.seed)
         images = {title: decoded(vae, z) for title, z in drawn.items()}
-        unseen = {"unseen": self.plan.unseen[: self.count]}
+        unseen = {"unseen": self.plan.unseen[self.fitting[: self.count]]}
         show(unseen | images, self.out / f"samples_{setting.slug}.png")
-        features = {title: self.plan.judge.features(x) for title, x in images.items()}
-        references = dict.fromkeys(features, features["decoded codes"])
-        references["decoded codes"] = self.other_codes(vae, codes)
+        reference = self.plan.judge.features(decoded(vae, held_out))
         return {
             **setting._asdict(),
             **self.network(vae),
             **complexity(found, codes, self.run),
             "linear_relative_entropy": linear_part(codes),
             "quality": {
-                title: self.quality(x, references[title]) for title, x in features.items()
+                title: self.quality(self.plan.judge.features(x), reference)
+                for title, x in images.items()
             },
         }
-
-    def other_codes(self, vae: GaussianVAE, codes: Tensor) -> Tensor:
-        """Features of images decoded from the codes that are not shown."""
-        return self.plan.judge.features(decoded(vae, codes[self.count : 2 * self.count]))
 
     def network(self, vae: GaussianVAE) -> dict[str, float]:
         """How well it reconstructs, and how much a code tells (nats an image)."""
@@ -120,16 +145,16 @@ class Measurer:
         }
 
     def quality(self, x: Tensor, decoded: Tensor) -> dict[str, Any]:
-        """Readings of images with features x (n, D) against unseen ones, and against decoded.
+        """Readings of features x (n, D) of images against the scoring half and against `decoded`.
 
-        The latter are what the decoder makes of the codes that the laws are fitted to: that
-        distance is of the law of the codes alone, not of what the decoder blurs. Of decoded codes
-        to decoded codes of other images, it is what finite samples give by themselves.
+        The latter are what the decoder makes of the codes of the scoring half, blurred as x are:
+        that distance is of the law of the codes alone. Of decoded codes of the fitting half, it
+        is what finite samples give by themselves.
         """
-        against = {"frechet": self.unseen, "frechet_to_decoded_codes": decoded}
+        against = {"frechet": self.held_out, "frechet_to_decoded_codes": decoded}
         distances = {name: pa.analysis.frechet_distance(x, y) for name, y in against.items()}
-        shares = pa.analysis.precision_recall(self.unseen[: self.count], x)
-        copies = pa.analysis.memorisation(x, self.train, self.unseen)
+        shares = pa.analysis.precision_recall(self.held_out[: self.count], x)
+        copies = pa.analysis.memorisation(x, self.seen, self.held_out)
         return {
             **{name: [d.value, d.standard_error] for name, d in distances.items()},
             "precision": list(shares.precision),
@@ -142,14 +167,15 @@ class Measurer:
     def floors(self) -> dict[str, Any]:
         """What the readings give where there is nothing to find.
 
-        Real images against real ones; and the mixture of as many draws of a standard Gaussian.
+        Real images against real ones; and the mixture of as many draws of a standard Gaussian as
+        there are codes to fit.
         """
         generator = torch.Generator().manual_seed(self.run.seed)
-        shape = (len(self.unseen), self.plan.latent_dim)
+        shape = (len(self.fitting), self.plan.latent_dim)
         z = torch.randn(shape, dtype=torch.float64, generator=generator)
-        real = self.train[: self.count]
+        real = pa.analysis.frechet_distance(self.train[: self.count], self.held_out)
         return {
-            "frechet_of_training_images": self.quality(real, real)["frechet"],
+            "frechet_of_training_images": [real.value, real.standard_error],
             **complexity(fit(z, self.run, progress=False), z, self.run),
         }
 
@@ -260,7 +286,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = claims(table, floors)
     for name, claim in found.items():
         print(f"\n{name}: {'confirmed' if claim['holds'] else 'refuted'}, {claim['words']}")
-    numbers = {"seed": args.seed, "floors": floors, "networks": table, "claims": found}
+    images = {"trained": len(plan.train), "fitted": len(measure.fitting),
+              "scored": len(measure.scoring)}  # fmt: skip
+    numbers = {"seed": args.seed, "images": images, "floors": floors, "networks": table,
+               "claims": found}  # fmt: skip
     save_numbers(args.out / "numbers.json", numbers)
 
 
