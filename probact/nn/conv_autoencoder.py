@@ -29,6 +29,7 @@ class ConvEncoder(nn.Sequential):
 
     Raises: ValueError for other sizes.
 
+    >>> import torch
     >>> ConvEncoder((3, 32, 32), widths=(4, 8, 16, 32))(torch.zeros(5, 3, 32, 32)).shape
     torch.Size([5, 128])
     """
@@ -49,6 +50,7 @@ class ConvDecoder(nn.Sequential):
 
     Raises: ValueError for sides that are no multiples of 8.
 
+    >>> import torch
     >>> ConvDecoder(10, (3, 32, 32), widths=(32, 16, 8, 4))(torch.zeros(5, 10)).shape
     torch.Size([5, 3, 32, 32])
     """
@@ -79,6 +81,7 @@ class SmallConvEncoder(nn.Sequential):
 
     Raises: ValueError for sides below 8, or that cannot be halved so often.
 
+    >>> import torch
     >>> SmallConvEncoder((1, 28, 28))(torch.zeros(5, 1, 28, 28)).shape
     torch.Size([5, 256])
     """
@@ -97,6 +100,7 @@ class SmallConvDecoder(nn.Sequential):
 
     Raises: ValueError as there.
 
+    >>> import torch
     >>> SmallConvDecoder(10, (1, 28, 28))(torch.zeros(5, 10)).shape
     torch.Size([5, 1, 28, 28])
     """

@@ -33,6 +33,7 @@ def check_image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
 class MLPEncoder(nn.Sequential):
     """Images (N, C, H, W) to features (N, hidden[-1]): linear maps, a ReLU after each.
 
+    >>> import torch
     >>> MLPEncoder((1, 28, 28))(torch.zeros(5, 1, 28, 28)).shape
     torch.Size([5, 128])
     """
@@ -48,6 +49,7 @@ class MLPEncoder(nn.Sequential):
 class MLPDecoder(nn.Sequential):
     """Codes (N, d) to logits (N, C, H, W): the encoder's layers in the opposite order.
 
+    >>> import torch
     >>> MLPDecoder(10, (1, 28, 28))(torch.zeros(5, 10)).shape
     torch.Size([5, 1, 28, 28])
     """
@@ -73,6 +75,7 @@ class EncoderClassifier(nn.Module):
     encoder (N, H'), then a linear map to the code (N, latent_dim) without a nonlinearity, then a
     linear head without bias (Seo, Lee & Han 2021, section 4.2: the learned prior of HVAE-L).
 
+    >>> import torch
     >>> net = EncoderClassifier(MLPEncoder((1, 8, 8)), features=128, latent_dim=3, num_classes=10)
     >>> net(torch.zeros(5, 1, 8, 8)).shape, net.head.weight.shape
     (torch.Size([5, 10]), torch.Size([10, 3]))
