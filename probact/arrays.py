@@ -7,6 +7,9 @@ an array at all) or a `ValueError` that names the argument and the first offendi
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -186,17 +189,23 @@ def check_seed(seed: int) -> None:
         raise ValueError(f"seed must lie in [0, 2**63), got {seed}")
 
 
-def as_number(value: object, name: str, *, zero: bool = False) -> float:
-    """A finite number > 0, or >= 0 with `zero`.
+def as_number(value: Any, name: str, above: float = 0.0, *, inclusive: bool = False) -> float:
+    """A finite number above a bound, or on it if inclusive, from a number or a 0-d array.
 
     Raises:
-        ValueError: names the argument, and says what came.
+        TypeError: not a number.
+        ValueError: not finite, or not above the bound.
 
-    >>> as_number(2, "beta")
+    >>> as_number(torch.tensor(2.0), "kappa", 0.0)
     2.0
     """
-    real = isinstance(value, int | float) and not isinstance(value, bool)
-    if not real or not (0.0 < value < float("inf") or (zero and value == 0)):  # type: ignore[operator]
-        least = ">= 0" if zero else "> 0"
-        raise ValueError(f"{name} must be a finite number {least}, got {value!r}")
-    return float(value)  # type: ignore[arg-type]
+    if isinstance(value, str | bytes | bool) or value is None or np.ndim(value):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    try:
+        number = float(value.detach() if isinstance(value, Tensor) else value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}") from None
+    if not (above < number < math.inf or (inclusive and number == above)):
+        least = "at least" if inclusive else "above"
+        raise ValueError(f"{name} must be finite and {least} {above:g}, got {number!r}")
+    return number

@@ -19,7 +19,7 @@ import torch
 from torch import Generator, Tensor
 from torch.distributions import InverseGamma, MultivariateNormal
 
-from probact.arrays import as_matrix
+from probact.arrays import as_matrix, as_number
 from probact.distributions.component_statistics import (
     Statistics,
     check_partition,
@@ -36,7 +36,6 @@ from probact.distributions.student_t import (
     whitened_norm,
 )
 from probact.distributions.wishart_parameters import (
-    as_number,
     as_scale,
     as_vector,
     cholesky_of_scale,

@@ -1,36 +1,13 @@
 """The border of the normal-inverse-Wishart law: numbers, vectors, matrices, column spreads."""
 
-import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from probact.arrays import as_tensor, check_finite
 
-__all__ = ["as_number", "as_scale", "as_vector", "column_variance", "cholesky_of_scale"]
-
-
-def as_number(value: Any, name: str, above: float) -> float:
-    """A finite number above a bound, from a number, a 0-d tensor or a 0-d array.
-
-    Raises:
-        TypeError: not a number.
-        ValueError: not finite, or not above the bound.
-
-    >>> as_number(torch.tensor(2.0), "kappa", 0.0)
-    2.0
-    """
-    if isinstance(value, str | bytes | bool) or value is None or np.ndim(value):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    try:
-        number = float(value.detach() if isinstance(value, Tensor) else value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}") from None
-    if not above < number < math.inf:
-        raise ValueError(f"{name} must be finite and above {above:g}, got {number!r}")
-    return number
+__all__ = ["as_scale", "as_vector", "column_variance", "cholesky_of_scale"]
 
 
 def as_vector(value: Any, name: str) -> Tensor:

@@ -56,16 +56,19 @@ def build_encoder(
 
 
 def build_decoder(
-    decoder: str | nn.Module, latent_dim: int, image_shape: tuple[int, int, int]
+    decoder: str | nn.Module,
+    latent_dim: int,
+    image_shape: tuple[int, int, int],
+    dtype: torch.dtype,
 ) -> nn.Module:
-    """The decoder.
+    """The decoder of codes of that dtype, the encoder's; a named one is made in it.
 
     Raises: ValueError for an unknown name, or a module that does not map codes (N, d) to logits
-    (N, C, H, W).
+    (N, C, H, W) of the same dtype.
     """
     net = decoder
     if not isinstance(net, nn.Module):
-        net = _known("decoder", net, _DECODERS)(latent_dim, image_shape)
+        net = _known("decoder", net, _DECODERS)(latent_dim, image_shape).to(dtype)
     logits = _probe("decoder", net, (2, latent_dim))
     if tuple(logits.shape) != (2, *image_shape):
         raise ValueError(
@@ -73,6 +76,8 @@ def build_decoder(
             f" (N, {', '.join(map(str, image_shape))}),"
             f" it maps two of them to {tuple(logits.shape)}"
         )
+    if logits.dtype != dtype:
+        raise ValueError(f"decoder gives {logits.dtype}, but the encoder {dtype}: make them one")
     return net
 
 

@@ -21,12 +21,11 @@ from pyro.distributions import TorchDistribution
 from torch import Generator, Size, Tensor
 from torch.distributions import Distribution, constraints
 
-from probact.arrays import as_matrix, check_count
+from probact.arrays import as_matrix, as_number, check_count
 from probact.distributions import PosteriorPredictive
 from probact.distributions.sphere_parameters import as_generator
 from probact.distributions.student_t import as_dims, factor_of_rows, standard_gamma
 from probact.distributions.t_mixture import TMixture, choose
-from probact.distributions.wishart_parameters import as_number
 
 __all__ = [
     "CodeLaw",

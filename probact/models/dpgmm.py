@@ -17,7 +17,7 @@ from pyro.nn import PyroModule
 from torch import Tensor
 from torch.distributions import Distribution
 
-from probact.arrays import as_matrix, check_count
+from probact.arrays import as_matrix, as_number, check_count
 from probact.distributions import (
     ChineseRestaurantProcess,
     DiagonalStudentTMixture,
@@ -27,7 +27,6 @@ from probact.distributions import (
     ProductPartition,
     StudentTMixture,
 )
-from probact.distributions.wishart_parameters import as_number
 from probact.models.partition_draws import check_positive_law, partition_draws
 from probact.models.truncated_dpgmm import TruncatedDPGMM
 

@@ -63,7 +63,7 @@ class GaussianVAE(PyroModule):
         warm_up: epochs in which beta grows linearly, from beta / warm_up in the first.
 
     Raises:
-        ValueError: an argument out of its range, or a module that does not fit the shapes.
+        TypeError, ValueError: an argument out of its range, or a module of other shapes.
 
     >>> vae = GaussianVAE(2, image_shape=(1, 8, 8), beta=4.0)
     >>> x = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -98,7 +98,7 @@ class GaussianVAE(PyroModule):
         if binarise and likelihood != "bernoulli":
             raise ValueError(f"binarise needs the Bernoulli likelihood, got {likelihood!r}")
         self.latent_dim, self.warm_up, self.binarise = latent_dim, warm_up, bool(binarise)
-        self.beta = as_number(beta, "beta", zero=True)
+        self.beta = as_number(beta, "beta", inclusive=True)
         self.variance = as_number(variance, "variance")
         self.prior_variance = as_number(prior_variance, "prior_variance")
         self.regulariser, self.likelihood = regulariser, likelihood
@@ -107,7 +107,7 @@ class GaussianVAE(PyroModule):
         decoder = counterpart(encoder, decoder)
         self._kinds = (encoder, decoder)
         self.encoder, features = build_encoder(encoder, self.image_shape)
-        self.decoder = build_decoder(decoder, latent_dim, self.image_shape)
+        self.decoder = build_decoder(decoder, latent_dim, self.image_shape, features.dtype)
         self.heads = head(features, 2 * latent_dim)  # m and log v
         self.learning_rate = 1e-4 if "conv" in (encoder, decoder) else 1e-3  # 1e-4: the paper's
 

@@ -112,8 +112,9 @@ class SphereVAE(SphereEvidence):
         self.num_classes = self.prior.num_classes
         self.sees_labels = condition is not None
         self.encoder, features = build_encoder(encoder, self.image_shape)
+        self.prior.to(features)  # dtype and device of the networks
         width = latent_dim + (self.num_classes if self.sees_labels else 0)
-        self.decoder = build_decoder(decoder, width, self.image_shape)
+        self.decoder = build_decoder(decoder, width, self.image_shape, features.dtype)
         self.direction = head(features, latent_dim)
         self.concentration = head(features, 1)
         self.settings = {  # all arguments, for the record of a run

@@ -21,9 +21,8 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Generator, Tensor
 from torch.distributions import Distribution, constraints
 
-from probact.arrays import as_matrix, check_count, check_seed
+from probact.arrays import as_matrix, as_number, check_count, check_seed
 from probact.distributions import InverseWishart, NormalInverseWishart, StudentTMixture
-from probact.distributions.wishart_parameters import as_number
 from probact.models.partition_draws import check_positive_law
 
 __all__ = ["TruncatedDPGMM"]

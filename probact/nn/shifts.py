@@ -32,7 +32,7 @@ def photometric(x: Tensor, strength: float, generator: Generator) -> Tensor:
     _check_images(x)
     if x.shape[1] not in (1, 3):
         raise ValueError(f"x must have 1 or 3 channels, got {x.shape[1]}")
-    strength = as_number(strength, "strength", zero=True)
+    strength = as_number(strength, "strength", inclusive=True)
     if not isinstance(generator, Generator):
         raise ValueError(f"generator must be a torch.Generator, got {type(generator).__name__}")
     low, high = max(0.0, 1.0 - strength), 1.0 + strength
@@ -58,7 +58,7 @@ def downsample(x: Tensor, fraction: float) -> Tensor:
     torch.Size([2, 3, 32, 32])
     """
     _check_images(x)
-    if not 0.0 < as_number(fraction, "fraction", zero=True) <= 1.0:
+    if not 0.0 < as_number(fraction, "fraction", inclusive=True) <= 1.0:
         raise ValueError(f"fraction must be in (0, 1], got {fraction!r}")
     height, width = x.shape[2:]
     small = round(fraction * height), round(fraction * width)

@@ -377,3 +377,16 @@ def test_settings_tell_models_apart() -> None:
     texts = [json.dumps(model.settings) for model in models]
     assert len(set(texts)) == len(texts)
     assert all(model.config is None for model in models)
+
+
+@pytest.mark.parametrize("prior", [None, VMFClassifier(torch.eye(3), 5.0)])
+def test_networks_of_another_dtype(prior: VMFClassifier | None) -> None:
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 5)).double()
+    vae = SphereVAE(3, prior, image_shape=(1, 8, 8), encoder=encoder)  # its decoder follows
+    labels = LABELS if prior else None
+    fit = pa.fit(vae, (IMAGES.double(), LABELS), epochs=1, device="cpu", progress=False)
+    assert fit.losses.isfinite().all()
+    assert vae.log_likelihood(IMAGES, labels, num_samples=3).mean < 0.0
+    single = nn.Sequential(nn.Linear(3, 64), nn.Unflatten(1, (1, 8, 8)))
+    with pytest.raises(ValueError, match=r"decoder gives torch.float32, but the encoder"):
+        SphereVAE(3, prior, image_shape=(1, 8, 8), encoder=encoder, decoder=single)
