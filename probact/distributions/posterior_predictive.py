@@ -1,21 +1,18 @@
 """Predictive density of a Gaussian mixture averaged over the kept draws of its chains."""
 
-import math
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Generator, Size, Tensor
-from torch.distributions import Distribution, constraints
 
-from probact.distributions.sphere_parameters import as_generator
 from probact.distributions.t_mixture import TMixture, check_weights, choose, reweighted
+from probact.distributions.vector_law import VectorLaw
 
 __all__ = ["PosteriorPredictive"]
 
 
-class PosteriorPredictive(TorchDistribution):
+class PosteriorPredictive(VectorLaw):
     """Average over S draws of their predictive mixtures; densities are averaged, never labels.
 
     Args:
@@ -31,8 +28,7 @@ class PosteriorPredictive(TorchDistribution):
     tensor(0.3183)
     """
 
-    arg_constraints: dict[str, Any] = {}
-    support = constraints.real_vector
+    parts = ("mixtures", "weights")
 
     def __init__(
         self,
@@ -58,17 +54,8 @@ class PosteriorPredictive(TorchDistribution):
         super().__init__(Size(), self.mixtures[0].event_shape, validate_args=validate_args)
 
     @property
-    def dim(self) -> int:
-        """D."""
-        return int(self._event_shape[0])
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
-        """The same law, drawn from independently over a larger batch."""
-        new: Self = self._get_checked_instance(type(self), _instance)
-        new.mixtures, new.weights = self.mixtures, self.weights
-        Distribution.__init__(new, Size(batch_shape), self._event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+    def _like(self) -> Tensor:
+        return self.mixtures[0].loc
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density (...), nats, of value (..., D)."""
@@ -80,24 +67,13 @@ class PosteriorPredictive(TorchDistribution):
         """Log density (..., D), nats, of each coordinate by itself."""
         return self._average([m.marginal_log_prob(value) for m in self.mixtures])
 
-    def sample(
-        self,
-        sample_shape: Any = (),
-        *,
-        generator: Generator | None = None,
-        seed: int | None = None,
-    ) -> Tensor:
-        """Draws (*sample_shape, *batch_shape, D), from a generator or a seed."""
-        shape = self._extended_shape(Size(sample_shape))
-        like = self.mixtures[0].loc
-        stream = as_generator(generator, seed, like.device)
-        x = like.new_empty(math.prod(shape[:-1]), self.dim)
-        if len(x):
-            chosen = choose(self.weights, len(x), stream)
-            for s in chosen.unique().tolist():
-                at = (chosen == s).nonzero().squeeze(1)
-                x[at] = self.mixtures[s].sample((len(at),), generator=stream)
-        return x.reshape(shape)
+    def _draw(self, count: int, generator: Generator | None) -> Tensor:
+        x = self._like.new_empty(count, self.dim)
+        chosen = choose(self.weights, count, generator)
+        for s in chosen.unique().tolist():
+            at = (chosen == s).nonzero().squeeze(1)
+            x[at] = self.mixtures[s].sample((len(at),), generator=generator)
+        return x
 
     @property
     def mean(self) -> Tensor:

@@ -6,31 +6,29 @@ Symbols: w (K,) weights; v (K,) degrees of freedom `df`; m (K, D) `loc`.
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Generator, Size, Tensor
-from torch.distributions import Distribution, constraints
 
-from probact.distributions.sphere_parameters import as_generator, as_real_tensor
+from probact.distributions.sphere_parameters import as_real_tensor
 from probact.distributions.student_t import (
     DiagonalStudentT,
     MultivariateStudentT,
     as_dims,
     log_student_t,
 )
+from probact.distributions.vector_law import VectorLaw
 
 __all__ = ["TMixture", "by_rows", "check_weights", "choose", "reweighted", "split_coordinates"]
 
 _CHUNK = 1 << 19  # numbers (rows, K, D) held at once: a CPU's cache; elsewhere 32 times more
 
 
-class TMixture(TorchDistribution):
+class TMixture(VectorLaw):
     """Abstract: what both mixtures do the same way, on `components`, a law of batch shape (K,)."""
 
-    support = constraints.real_vector
-    arg_constraints: dict[str, Any] = {}
+    parts = ("weights", "components")
 
     weights: Tensor
     components: MultivariateStudentT | DiagonalStudentT
@@ -75,17 +73,8 @@ class TMixture(TorchDistribution):
         """sqrt(S_k,dd) (K, D): scales of the one-dimensional marginals."""
 
     @property
-    def dim(self) -> int:
-        """D."""
-        return int(self._event_shape[0])
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
-        """The same law, drawn from independently over a larger batch."""
-        new: Self = self._get_checked_instance(type(self), _instance)
-        new.weights, new.components = self.weights, self.components
-        Distribution.__init__(new, Size(batch_shape), self._event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+    def _like(self) -> Tensor:
+        return self.loc
 
     @abstractmethod
     def component_log_prob(self, value: Tensor) -> Tensor:
@@ -113,27 +102,13 @@ class TMixture(TorchDistribution):
 
         return by_rows(rows_log_prob, value, self.loc.numel()).reshape(value.shape)
 
-    def sample(
-        self,
-        sample_shape: Any = (),
-        *,
-        generator: Generator | None = None,
-        seed: int | None = None,
-    ) -> Tensor:
-        """Draws (*sample_shape, *batch_shape, D), from a generator or a seed."""
-        shape = self._extended_shape(Size(sample_shape))
-        device, dim = self.loc.device, self.dim
-        stream = as_generator(generator, seed, device)
-        count = math.prod(shape[:-1])
-        with torch.no_grad():
-            x = self.loc.new_empty(count, dim)
-            if count == 0:
-                return x.reshape(shape)
-            z = choose(self.weights, count, stream)
-            for k in z.unique().tolist():
-                at = (z == k).nonzero().squeeze(1)
-                x[at] = self._component(k).sample((len(at),), generator=stream)
-        return x.reshape(shape)
+    def _draw(self, count: int, generator: Generator | None) -> Tensor:
+        x = self.loc.new_empty(count, self.dim)
+        z = choose(self.weights, count, generator)
+        for k in z.unique().tolist():
+            at = (z == k).nonzero().squeeze(1)
+            x[at] = self._component(k).sample((len(at),), generator=generator)
+        return x
 
     @abstractmethod
     def _component(self, k: int) -> MultivariateStudentT | DiagonalStudentT:

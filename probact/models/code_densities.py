@@ -12,20 +12,18 @@ All have `log_prob(z)` in nats and `sample(shape, generator=, seed=)`, as have
 `PosteriorPredictive` and `SphereUniform`; whatever else has the two methods may stand beside them.
 """
 
-import math
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import pyro.distributions as dist
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Generator, Size, Tensor
-from torch.distributions import Distribution, constraints
 
 from probact.arrays import as_matrix, as_number, check_count
 from probact.distributions import PosteriorPredictive
 from probact.distributions.sphere_parameters import as_generator
 from probact.distributions.student_t import as_dims, factor_of_rows, standard_gamma
 from probact.distributions.t_mixture import TMixture, choose
+from probact.distributions.vector_law import VectorLaw
 
 __all__ = [
     "CodeLaw",
@@ -91,7 +89,7 @@ class Gaussian(dist.MultivariateNormal):
         return Gaussian(self.loc[..., at], scale_tril=factor_of_rows(self.scale_tril[..., at, :]))
 
 
-class MarginalProduct(TorchDistribution):
+class MarginalProduct(VectorLaw):
     """prod_i p_i: coordinates distributed as in a mixture p, but independent of each other.
 
     A component is drawn for every coordinate by itself; `product_of_marginals` makes it.
@@ -104,8 +102,7 @@ class MarginalProduct(TorchDistribution):
     (tensor(True), tensor(True))
     """
 
-    arg_constraints: dict[str, Any] = {}
-    support = constraints.real_vector
+    parts = ("law",)
 
     def __init__(
         self, law: TMixture | PosteriorPredictive, *, validate_args: bool | None = None
@@ -118,13 +115,9 @@ class MarginalProduct(TorchDistribution):
         self.law = law
         super().__init__(Size(), law.event_shape, validate_args=validate_args)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
-        """The same law, drawn from independently over a larger batch."""
-        new: Self = self._get_checked_instance(type(self), _instance)
-        new.law = self.law
-        Distribution.__init__(new, Size(batch_shape), self._event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+    @property
+    def _like(self) -> Tensor:
+        return _pooled(self.law)[2]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """sum_i log p_i (...), nats, of value (..., d)."""
@@ -132,24 +125,13 @@ class MarginalProduct(TorchDistribution):
             self._validate_sample(value)
         return self.law.marginal_log_prob(value).sum(-1)
 
-    def sample(
-        self,
-        sample_shape: Any = (),
-        *,
-        generator: Generator | None = None,
-        seed: int | None = None,
-    ) -> Tensor:
-        """Draws (*sample_shape, *batch_shape, d), from a generator or a seed."""
-        shape = self._extended_shape(Size(sample_shape))
+    def _draw(self, count: int, generator: Generator | None) -> Tensor:
         weights, df, loc, spread = _pooled(self.law)
-        stream = as_generator(generator, seed, loc.device)
-        with torch.no_grad():
-            k = choose(weights, math.prod(shape), stream).reshape(-1, shape[-1])
-            half = 0.5 * df[k]  # (S, d)
-            normal = torch.randn(k.shape, dtype=loc.dtype, device=loc.device, generator=stream)
-            noise = normal * torch.rsqrt(standard_gamma(half, stream) / half)
-            drawn = loc.gather(0, k) + spread.gather(0, k) * noise
-        return drawn.reshape(shape)
+        k = choose(weights, count * self.dim, generator).reshape(count, self.dim)
+        half = 0.5 * df[k]  # (count, d)
+        normal = torch.randn(k.shape, dtype=loc.dtype, device=loc.device, generator=generator)
+        noise = normal * torch.rsqrt(standard_gamma(half, generator) / half)
+        return loc.gather(0, k) + spread.gather(0, k) * noise
 
     @property
     def mean(self) -> Tensor:
