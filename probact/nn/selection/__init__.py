@@ -1,0 +1,1 @@
+"""Which region of a unit is chosen, and how softly."""
