@@ -1,0 +1,1 @@
+"""Soft versions of the usual activations and poolings, and how to put them into a network."""
