@@ -1,0 +1,396 @@
+"""Orthogonal filters: Gram-Schmidt, gradients, blocks, levels, dtypes, removal, refusals."""
+
+import copy
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from probact.nn import accuracy
+from probact.nn.orthogonal import orthogonal_rows, orthogonalize
+from probact.nn.orthogonal_network import orthogonalize_network
+
+
+def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def gram_schmidt(rows: np.ndarray) -> np.ndarray:
+    """Sequential and not normalised, as in the paper."""
+    basis: list[np.ndarray] = []
+    for row in rows:
+        left = row.copy()
+        for done in basis:
+            left = left - (left @ done) / (done @ done) * done
+        basis.append(left)
+    return np.stack(basis)
+
+
+def off_diagonal(gram: Tensor) -> float:
+    """Largest cosine of two different rows."""
+    lengths = gram.diagonal().sqrt()
+    cosines = gram / lengths / lengths[:, None]
+    return float((cosines - cosines.diagonal().diag()).abs().max())
+
+
+def linear(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> nn.Linear:
+    layer = nn.Linear(shape[1], shape[0], dtype=dtype)
+    layer.weight.data = draw(*shape, seed=seed, dtype=dtype)
+    return layer
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (6, 20), (12, 12), (40, 300)])
+def test_qr_is_sequential_gram_schmidt(shape: tuple[int, int]) -> None:
+    weight = draw(*shape)
+    rows = orthogonal_rows(weight)
+    expected = torch.from_numpy(gram_schmidt(weight.numpy()))
+    torch.testing.assert_close(rows, expected, rtol=0.0, atol=1e-10)
+    unit = expected / expected.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(orthogonal_rows(weight, norm="unit"), unit, rtol=0.0, atol=1e-10)
+
+
+def test_batches_of_weights() -> None:
+    weight = draw(3, 4, 9)
+    torch.testing.assert_close(
+        orthogonal_rows(weight), torch.stack([orthogonal_rows(w) for w in weight])
+    )
+
+
+@pytest.mark.parametrize("norm", ["residual", "unit"])
+@pytest.mark.parametrize("shape", [(3, 5), (4, 4)])
+def test_gradients(norm: Any, shape: tuple[int, int]) -> None:
+    weight = draw(*shape).requires_grad_()
+    assert torch.autograd.gradcheck(lambda w: orthogonal_rows(w, norm=norm), (weight,))
+    assert torch.autograd.gradgradcheck(lambda w: orthogonal_rows(w, norm=norm), (weight,))
+
+
+@pytest.mark.parametrize("norm", ["residual", "learned", "unit"])
+@pytest.mark.parametrize("groups", [None, 2])
+def test_gradients_through_a_layer(norm: Any, groups: int | None) -> None:
+    layer = orthogonalize(nn.Conv2d(2, 4, 2, dtype=torch.float64), norm=norm, groups=groups)
+    names = [name for name, _ in layer.named_parameters()]
+    values = tuple(p.detach().clone().requires_grad_() for p in layer.parameters())
+    x = draw(1, 2, 3, 3)
+
+    def output(*parameters: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), x)
+
+    assert torch.autograd.gradcheck(output, values)
+
+
+def test_lengths_of_the_rows() -> None:
+    layer = linear(5, 9)
+    before = layer.weight.detach().clone()
+    residual = orthogonalize(copy.deepcopy(layer)).weight
+    unit = orthogonalize(copy.deepcopy(layer), norm="unit").weight
+    learned = orthogonalize(copy.deepcopy(layer), norm="learned")
+    torch.testing.assert_close(unit @ unit.T, torch.eye(5, dtype=torch.float64))
+    lengths = before.norm(dim=1)
+    torch.testing.assert_close(learned.weight.norm(dim=1), lengths)
+    assert (residual.norm(dim=1)[1:] < lengths[1:]).all()
+    torch.testing.assert_close(residual[0], before[0])
+    for weight in (residual, learned.weight):
+        torch.testing.assert_close(weight / weight.norm(dim=1, keepdim=True), unit)
+    # a length is a parameter of its own: it can be had at will
+    learned.parametrizations.weight.original1.data[2] = 7.0
+    assert float(learned.weight[2].detach().norm()) == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize("norm", ["residual", "learned", "unit"])
+def test_an_orthogonal_weight_can_be_assigned(norm: Any) -> None:
+    layer = orthogonalize(linear(3, 4), norm=norm)
+    target = orthogonal_rows(draw(3, 4, seed=1), norm="unit" if norm == "unit" else "residual")
+    layer.weight = target
+    torch.testing.assert_close(layer.weight, target)
+
+
+@pytest.mark.parametrize("norm", ["residual", "learned", "unit"])
+def test_rows_stay_orthogonal_in_training_and_after_removal(norm: Any) -> None:
+    net = nn.Sequential(orthogonalize(linear(6, 8), norm=norm), nn.Tanh(), linear(2, 6))
+    steps = torch.optim.Adam(net.parameters(), 0.1, weight_decay=0.1)
+    x, first = draw(32, 8), net[0].weight.detach().clone()
+    for _ in range(20):
+        loss = F.cross_entropy(net(x), torch.arange(32) % 2)
+        steps.zero_grad()
+        loss.backward()
+        steps.step()
+    trained = net[0].weight.detach().clone()
+    assert (trained - first).abs().max() > 0.1
+    assert off_diagonal(trained @ trained.T) < 1e-13
+    output = net(x)
+    parametrize.remove_parametrizations(net[0], "weight")
+    assert isinstance(net[0].weight, nn.Parameter)
+    assert torch.equal(net[0].weight, trained)
+    torch.testing.assert_close(net(x), output)
+    assert type(net[0]) is nn.Linear
+
+
+def test_state_round_trip() -> None:
+    first, second = (orthogonalize(linear(3, 5, seed=s), norm="learned") for s in (0, 1))
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    second.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(first.weight, second.weight)
+    assert torch.equal(copy.deepcopy(first).weight, first.weight)
+
+
+@pytest.mark.parametrize(
+    ("layer", "blocks"),
+    [
+        (nn.Conv1d(3, 5, 4), [range(5)]),
+        (nn.Conv2d(2, 18, 3), [range(18)]),
+        (nn.Conv3d(2, 6, 2), [range(6)]),
+        (nn.Conv2d(1, 10, 2), [range(4), range(4, 7), range(7, 10)]),  # 10 rows of 4: 3 blocks
+        (nn.Conv2d(4, 8, 3, groups=4), [range(i, i + 2) for i in range(0, 8, 2)]),
+        (nn.Conv2d(2, 10, 2, groups=2), [range(3), range(3, 5), range(5, 8), range(8, 10)]),
+    ],
+)
+def test_blocks(layer: nn.Conv2d, blocks: list[range]) -> None:
+    orthogonalize(layer.double(), groups="auto", norm="unit")
+    rows = layer.weight.flatten(1)
+    for block in blocks:
+        own = rows[list(block)]
+        torch.testing.assert_close(own @ own.T, torch.eye(len(block), dtype=torch.float64))
+    assert f"blocks={len(blocks)}" in repr(layer)
+
+
+@pytest.mark.parametrize(("stride", "kernel"), [(1, 3), (2, 3), (3, 3), (4, 3)])
+def test_filters_and_the_operator(stride: int, kernel: int) -> None:
+    """Orthogonal filters make an orthogonal operator iff patches do not overlap."""
+    layer = nn.Conv2d(2, 3, kernel, stride, bias=False, dtype=torch.float64)
+    layer.weight.data = draw(3, 2, kernel, kernel)
+    orthogonalize(layer)
+    matrix = operator(layer, (2, 9, 9))
+    gram = matrix @ matrix.T
+    largest = float((gram - gram.diagonal().diag()).abs().max())
+    if stride < kernel:
+        assert largest > 1.0
+    else:
+        assert largest < 1e-12
+
+
+def operator(layer: nn.Module, shape: tuple[int, ...]) -> Tensor:
+    """The matrix of a layer without bias, column by column."""
+    basis = torch.eye(int(np.prod(shape)), dtype=torch.float64).reshape(-1, *shape)
+    with torch.no_grad():
+        return layer(basis).flatten(1).T
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Linear(6, 4, bias=False), (6,)),
+        (nn.Conv2d(2, 3, 3, stride=3, bias=False), (2, 9, 9)),
+        (nn.Conv2d(8, 4, 1, padding=1, bias=False), (8, 3, 3)),
+        (nn.Conv2d(1, 5, (1, 5), stride=(1, 6), bias=False), (1, 2, 17)),
+        (nn.Conv1d(1, 3, 3, stride=3, dilation=2, bias=False), (1, 14)),  # patches interleave
+        (nn.Conv2d(4, 4, 2, stride=2, groups=2, padding="valid", bias=False), (4, 4, 4)),
+    ],
+)
+def test_operator_level(layer: nn.Module, shape: tuple[int, ...]) -> None:
+    matrix = operator(orthogonalize(layer.double(), level="operator"), shape)
+    gram = matrix @ matrix.T
+    assert float((gram - gram.diagonal().diag()).abs().max()) < 1e-14
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (nn.Conv2d(2, 3, 3), "needs stride >= kernel, got stride 1, kernel 3"),
+        (nn.Conv2d(2, 3, 3, stride=(3, 2)), "stride 2, kernel 3, dilation 1 along axis 1"),
+        (nn.Conv1d(1, 3, 3, stride=4, dilation=2), "stride 4, kernel 3, dilation 2"),
+        (nn.Conv2d(2, 3, 3, padding="same"), "stride >= kernel"),
+        (nn.Conv2d(2, 3, 2, stride=2, padding=1), "padding=0, got 1 along axis 0"),
+    ],
+)
+def test_operator_level_is_refused_with_the_reason(layer: nn.Module, words: str) -> None:
+    layer.double()
+    with pytest.raises(ValueError, match=words):
+        orthogonalize(layer, level="operator")
+    assert not parametrize.is_parametrized(layer)
+
+
+def test_refused_operators_are_not_orthogonal() -> None:
+    """The refusals are no mere caution: with level="filters" the operator fails."""
+    for layer, shape in (
+        (nn.Conv1d(1, 3, 3, stride=4, dilation=2, bias=False), (1, 14)),
+        (nn.Conv2d(2, 3, 2, stride=2, padding=1, bias=False), (2, 6, 6)),
+    ):
+        matrix = operator(orthogonalize(layer.double()), shape)
+        gram = matrix @ matrix.T
+        assert float((gram - gram.diagonal().diag()).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("dtype", "largest"),
+    [(torch.float64, 1e-14), (torch.float32, 2e-6), (torch.bfloat16, 2e-2), (torch.half, 2e-3)],
+)
+def test_dtypes(dtype: torch.dtype, largest: float) -> None:
+    layer = linear(32, 96, dtype=dtype)
+    orthogonalize(layer)
+    assert layer.weight.dtype == dtype
+    rows = layer.weight.detach().double()
+    assert off_diagonal(rows @ rows.T) < largest
+    layer.weight.float().square().sum().backward()
+    gradient = layer.parametrizations.weight.original.grad
+    assert gradient.dtype == dtype
+    assert bool(gradient.isfinite().all())
+
+
+def test_long_and_short_rows() -> None:
+    """Lengths from 1e-8 to 1e8 do not make rows dependent."""
+    weight = draw(5, 8) * torch.tensor([1e-8, 1e8, 1.0, 1e-8, 1e8], dtype=torch.float64)[:, None]
+    rows = orthogonal_rows(weight)
+    assert off_diagonal(rows @ rows.T) < 1e-14
+
+
+@pytest.mark.parametrize(
+    ("change", "rows"),
+    [
+        (lambda w: w[3].zero_(), "1 row of 6 that is zero .* before: 3$"),
+        (lambda w: w[4].copy_(w[0] - 2.0 * w[2]), "before: 4$"),
+        (lambda w: w.zero_(), r"6 rows .* before: 0, 1, 2, 3, 4, \.\.\."),
+    ],
+)
+def test_dependent_rows_are_named(change: Any, rows: str) -> None:
+    layer = linear(6, 10)
+    with torch.no_grad():
+        change(layer.weight)
+    with pytest.raises(ValueError, match=rows):
+        orthogonalize(layer)
+    with pytest.raises(ValueError, match=rows):
+        orthogonal_rows(layer.weight)
+    assert not parametrize.is_parametrized(layer)
+
+
+def test_dependent_rows_that_arrive_later_are_named() -> None:
+    layer = orthogonalize(nn.Conv2d(1, 8, 2, groups=1).double(), groups=2)
+    layer.parametrizations.weight.original.data[6] = layer.parametrizations.weight.original[5].data
+    with pytest.raises(ValueError, match=r"1 row of 8 .* before: 6"):
+        layer(torch.zeros(1, 1, 3, 3, dtype=torch.float64))
+
+
+def test_more_rows_than_dimensions() -> None:
+    layer = nn.Conv2d(3, 96, 3)  # the first of the published network
+    with pytest.raises(ValueError, match=r'96 rows of 27 dimensions.*pass groups="auto"'):
+        orthogonalize(layer)
+    with pytest.raises(ValueError, match="groups=3 blocks of 96 rows must hold 1 to 27 rows"):
+        orthogonalize(layer, groups=3)
+    with pytest.raises(ValueError, match="4 rows of 3 dimensions cannot be orthogonal"):
+        orthogonal_rows(torch.ones(4, 3))
+    assert orthogonalize(layer, groups="auto").parametrizations.weight[0].chunks == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"norm": "l2"}, "norm must be one of 'residual', 'learned', 'unit', got 'l2'"),
+        ({"level": "conv"}, "level must be one of 'filters', 'operator', got 'conv'"),
+        ({"groups": 0}, "groups must be an integer of at least 1, got 0"),
+        ({"groups": 2.0}, "groups must be an integer"),
+        ({"groups": 4}, "groups=4 blocks of 3 rows"),
+        ({"name": "weights"}, "Linear has no parameter 'weights'"),
+        ({"name": "bias"}, r"bias must be \(K, D\)"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        orthogonalize(linear(3, 5), **options)
+
+
+def test_bad_modules() -> None:
+    for module in (nn.ReLU(), nn.ConvTranspose2d(2, 2, 2), nn.Embedding(3, 4), "fc"):
+        with pytest.raises(TypeError, match=r"no filters to make orthogonal"):
+            orthogonalize(module)
+    layer = orthogonalize(linear(3, 5))
+    with pytest.raises(ValueError, match="weight is parametrized already"):
+        orthogonalize(layer)
+    with pytest.raises(ValueError, match="run the lazy module once"):
+        orthogonalize(nn.LazyLinear(3))
+    with pytest.raises(ValueError, match="weight is on the meta device"):
+        orthogonalize(nn.Linear(3, 2, device="meta"))
+    holed = linear(3, 5)
+    holed.weight.data[1, 2] = float("nan")
+    with pytest.raises(ValueError, match=r"weight has 1 row with NaN .* row 1, index \(2,\)"):
+        orthogonalize(holed)
+    with pytest.raises(TypeError, match="weight must be a tensor, got list"):
+        orthogonal_rows([[1.0]])
+    with pytest.raises(ValueError, match=r"real floats, got torch\.int64"):
+        orthogonal_rows(torch.eye(2, dtype=torch.int64))
+
+
+def test_compiled_and_exported() -> None:
+    layer = orthogonalize(linear(3, 5), norm="learned")
+    x = draw(2, 5)
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), layer(x))
+    exported = torch.export.export(layer, (x,)).module()
+    torch.testing.assert_close(exported(x), layer(x))
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 12, 3), nn.ReLU(), nn.Conv2d(12, 8, 3), nn.Flatten())
+    net.append(nn.Sequential(nn.Linear(128, 16), nn.Tanh(), nn.Linear(16, 16)))
+    net.append(nn.Unflatten(1, (1, 16)))
+    net.append(nn.ConvTranspose1d(1, 2, 2))
+    net.append(nn.Flatten())
+    net.append(nn.Linear(34, 10))
+    return net
+
+
+def test_network_says_what_it_took() -> None:
+    net = network()
+    taken, left = orthogonalize_network(net, skip=["8"])
+    assert taken == ("2", "4.0", "4.2")
+    assert set(left) == {"0", "6", "8"}
+    assert left["8"] == "skipped"
+    assert 'pass groups="auto"' in left["0"]
+    assert left["6"].startswith("ConvTranspose1d has no filters")
+    assert off_diagonal(net[4][0].weight.detach() @ net[4][0].weight.detach().T) < 1e-6
+    again = orthogonalize_network(net, groups="auto", skip=["8"])
+    assert again.taken == ("0",)
+    assert again.left["2"].startswith("weight is parametrized already")
+    assert set(again.left) == {"2", "4.0", "4.2", "6", "8"}
+    images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert 0.0 <= accuracy(net, images, torch.arange(6)) <= 1.0
+
+
+def test_network_skips_whole_parts_and_leaves_ties() -> None:
+    net = network()
+    assert orthogonalize_network(net, skip=["4", "8"]).taken == ("2",)
+    tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    tied[2].weight = tied[0].weight
+    record = orthogonalize_network(tied)
+    assert record.taken == ("1",)
+    assert record.left["2"] == "shares its weight with 0"
+    assert tied[2].weight is tied[0].weight
+
+
+def test_network_refusals() -> None:
+    with pytest.raises(TypeError, match=r"net must be a torch\.nn\.Module, got str"):
+        orthogonalize_network("net")
+    with pytest.raises(TypeError, match="skip must be a list of names, got '7'"):
+        orthogonalize_network(network(), skip="7")
+    with pytest.raises(ValueError, match="skip names head: the network has no such module"):
+        orthogonalize_network(network(), skip=["head"])
+    with pytest.raises(ValueError, match="norm must be one of"):
+        orthogonalize_network(nn.ReLU(), norm="no")
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_as_on_the_cpu() -> None:
+    layer = orthogonalize(linear(16, 40), norm="learned")
+    moved = copy.deepcopy(layer).cuda()
+    torch.testing.assert_close(moved.weight.cpu(), layer.weight)
+    for each in (layer, moved):
+        (each.weight * draw(16, 40, seed=1).to(each.weight.device)).sum().backward()
+    for a, b in zip(layer.parameters(), moved.parameters(), strict=True):
+        if a.grad is not None:
+            torch.testing.assert_close(b.grad.cpu(), a.grad)
