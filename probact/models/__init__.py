@@ -13,8 +13,18 @@ from probact.models.code_densities import CodeLaw, code_laws, product_of_margina
 from probact.models.directional_model import DirectionalModel
 from probact.models.dpgmm import DPGMM, LogScore
 from probact.models.evidence import ElboTerms, ImportanceEstimate
+from probact.models.factorial_mixture import FactorialMixture
 from probact.models.gaussian_vae import GaussianVAE
+from probact.models.harmonium_model import HarmoniumModel
+from probact.models.layer_patches import layer_patches
+from probact.models.region_prior import (
+    RegionPrior,
+    gauge_from_offsets,
+    offsets_from_weights,
+    weights_from_offsets,
+)
 from probact.models.sphere_vae import SphereVAE
+from probact.models.spline_mixture import SplineMixture
 from probact.models.truncated_dpgmm import TruncatedDPGMM
 from probact.models.vmf_classifier import VMFClassifier
 
@@ -26,16 +36,24 @@ __all__ = [
     "CodeLaw",
     "DirectionalModel",
     "ElboTerms",
+    "FactorialMixture",
     "GaussianVAE",
+    "HarmoniumModel",
     "HeldOut",
     "ImportanceEstimate",
     "LogScore",
+    "RegionPrior",
     "SphereVAE",
+    "SplineMixture",
     "TruncatedDPGMM",
     "VMFClassifier",
     "code_laws",
     "distillation",
     "fit_activation_laws",
+    "gauge_from_offsets",
     "held_out_log_density",
+    "layer_patches",
+    "offsets_from_weights",
     "product_of_marginals",
+    "weights_from_offsets",
 ]

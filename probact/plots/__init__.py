@@ -7,12 +7,14 @@ from probact.plots.concentration import plot_concentration_posterior
 from probact.plots.cosines import plot_cosine_marginal
 from probact.plots.images import image_grid
 from probact.plots.projection import plot_projected_activations
+from probact.plots.regions import plot_against_beta, plot_region_prior, plot_soft_partition
 from probact.plots.relations import plot_class_relations
 from probact.plots.similarity import plot_similarity
 
 __all__ = [
     "CircleStage",
     "image_grid",
+    "plot_against_beta",
     "plot_circle_activations",
     "plot_class_relations",
     "plot_complexity",
@@ -20,6 +22,8 @@ __all__ = [
     "plot_cosine_marginal",
     "plot_law_comparison",
     "plot_projected_activations",
+    "plot_region_prior",
     "plot_similarity",
+    "plot_soft_partition",
     "plot_training_stages",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from pyro.infer import ELBO
 from torch import Tensor
 from torch.nn import Module, Parameter
@@ -66,4 +67,10 @@ def pyro_objective(elbo: ELBO, model: Module, guide: Callable[..., Any]) -> Obje
     False
     """
     bound = elbo(model, guide)
-    return Objective(bound, lambda batch, _: bound(*batch), per_row=False)
+
+    def loss(batch: tuple[Any, ...], epoch: int | None) -> Tensor:
+        with torch.enable_grad():  # TraceEnum_ELBO refuses a value without a gradient
+            value: Tensor = bound(*batch)
+        return value if torch.is_grad_enabled() else value.detach()
+
+    return Objective(bound, loss, per_row=False)
