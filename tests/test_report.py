@@ -118,6 +118,30 @@ def test_images_from_codes(run):
     assert {"sampled_images", "geodesics"} <= {p.stem for p in (run / "figures").glob("*.png")}
 
 
+def test_regions_and_softened_networks(run):
+    numbers = json.loads((run / "numbers.json").read_text())["Regions and how sure they are"]
+    assert len(numbers["layers"]) == 4
+    for layer in numbers["layers"].values():
+        assert 0.0 < layer["sharp_entropy"] < layer["entropy"] < math.log(2.0)
+        assert 0.0 < layer["prior_entropy"] < math.log(2.0)
+        assert layer["smallest_gauge"] > 0.0  # of a ReLU
+        assert 0.0 < layer["active"] < 1.0
+        assert 0 <= layer["dead"] < layer["units"]
+    betas = numbers["betas"]
+    penultimate = json.loads((run / "numbers.json").read_text())["Penultimate activations"]
+    for name, net in numbers["softened"].items():
+        assert net["hard"] == pytest.approx(penultimate["accuracy"][name.replace(" ", "")])
+        assert len(net["accuracy"]) == len(betas)
+        assert net["same_class"][-1] > 0.98  # beta = .99
+        assert net["same_class"][0] < net["same_class"][-1]
+        for own, same in zip(net["accuracy"], net["same_class"], strict=True):
+            assert abs(own - net["hard"]) <= 1.0 - same + 1e-12
+    with np.load(run / "samples.npz", allow_pickle=False) as arrays:
+        assert arrays["region_entropy_1"].shape == (6, 8, 8)
+    pictures = {path.stem for path in (run / "figures").glob("*.png")}
+    assert {"region_prior", "region_entropy", "softened_accuracy"} <= pictures
+
+
 def test_posterior_opens_with_arviz(run):
     posterior = from_netcdf(run / "posterior.nc")
     assert posterior.posterior["concentration"].dims == ("chain", "draw", "class")

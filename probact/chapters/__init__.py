@@ -14,8 +14,8 @@ __all__ = ["all_chapters"]
 def all_chapters() -> list[ModuleType]:
     """The chapter modules in the order of the report.
 
-    >>> [module.__name__ for module in all_chapters()]
-    ['probact.chapters.penultimate', 'probact.chapters.mixture', 'probact.chapters.codes']
+    >>> [module.__name__.rpartition(".")[2] for module in all_chapters()]
+    ['penultimate', 'mixture', 'codes', 'regions']
     """
     names = [info.name for info in pkgutil.iter_modules(__path__)]
     modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
