@@ -2,8 +2,10 @@
 
 from probact.inference.default_kernel import default_kernel
 from probact.inference.dirichlet import CollapsedGibbs, SplitMerge
+from probact.inference.factorial_gibbs import FactorialGibbs
 from probact.inference.gibbs import GibbsKernel, Sweep
-from probact.models import DPGMM
+from probact.inference.harmonium_gibbs import HarmoniumGibbs
+from probact.models import DPGMM, FactorialMixture, HarmoniumModel
 
 __all__: list[str] = []
 
@@ -12,3 +14,15 @@ __all__: list[str] = []
 def _(model: DPGMM) -> GibbsKernel:
     """Collapsed Gibbs, then split-merge moves: single sites alone hardly open clusters."""
     return Sweep([CollapsedGibbs(), SplitMerge()])
+
+
+@default_kernel.register
+def _(model: FactorialMixture) -> GibbsKernel:
+    """Codes given data, units that do not interact at once."""
+    return FactorialGibbs()
+
+
+@default_kernel.register
+def _(model: HarmoniumModel) -> GibbsKernel:
+    """Codes and inputs in turn."""
+    return HarmoniumGibbs()

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from seeded_bugs import Bug
+from seeded_factorial_bugs import FACTORIAL_BUGS
 from seeded_fit_bugs import FIT_BUGS
 from seeded_kernel_bugs import KERNEL_BUGS
 from seeded_run_bugs import RUN_BUGS
 from seeded_vae_bugs import VAE_BUGS
 
-BUGS = KERNEL_BUGS + RUN_BUGS + FIT_BUGS + VAE_BUGS
+BUGS = KERNEL_BUGS + RUN_BUGS + FIT_BUGS + VAE_BUGS + FACTORIAL_BUGS
 ROOT = Path(__file__).parents[1]
 COPIED = ("probact", "tests", "pyproject.toml")
 CAUGHT = re.compile(r"^FAILED (tests/\S+)", re.MULTILINE)

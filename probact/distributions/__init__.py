@@ -3,6 +3,7 @@
 from probact.distributions.angular_gaussian import AngularGaussian
 from probact.distributions.chinese_restaurant_process import ChineseRestaurantProcess
 from probact.distributions.geodesic import geodesic
+from probact.distributions.harmonium import Harmonium
 from probact.distributions.inverse_wishart import InverseWishart
 from probact.distributions.normal_inverse_wishart import NormalInverseWishart
 from probact.distributions.posterior_predictive import PosteriorPredictive
@@ -19,6 +20,7 @@ __all__ = [
     "ChineseRestaurantProcess",
     "DiagonalStudentT",
     "DiagonalStudentTMixture",
+    "Harmonium",
     "InverseWishart",
     "MultivariateStudentT",
     "NormalInverseWishart",

@@ -1,5 +1,10 @@
 """Inference: Markov chains, variational fits, and the one exit of their draws, to ArviZ."""
 
+from probact.inference.annealed_importance import (
+    AnnealedEstimate,
+    annealed_evidence,
+    annealed_log_normalizer,
+)
 from probact.inference.arviz_bridge import compare, draws, from_draws, from_netcdf, to_netcdf
 from probact.inference.chains.interrupts import Interrupted
 from probact.inference.chains.pyro_kernel import as_pyro_kernel
@@ -12,24 +17,31 @@ from probact.inference.dirichlet import (
     SplitMerge,
     components,
 )
+from probact.inference.factorial_gibbs import FactorialGibbs
 from probact.inference.fit_result import Fit, load
 from probact.inference.gibbs import GibbsKernel, Sweep
+from probact.inference.harmonium_gibbs import HarmoniumGibbs
 from probact.inference.likelihood import log_likelihood
 from probact.inference.sampling import resume, sample
 from probact.inference.svi import fit
 from probact.inference.training.failures import NonFiniteLoss
 
 __all__ = [
+    "AnnealedEstimate",
     "CollapsedGibbs",
     "Components",
+    "FactorialGibbs",
     "Fit",
     "GibbsKernel",
+    "HarmoniumGibbs",
     "Interrupted",
     "NonFiniteLoss",
     "SamplingWarning",
     "SliceGibbs",
     "SplitMerge",
     "Sweep",
+    "annealed_evidence",
+    "annealed_log_normalizer",
     "as_pyro_kernel",
     "compare",
     "components",
