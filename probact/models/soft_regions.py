@@ -4,17 +4,17 @@ Symbols: scores a (..., K, R) of unit k and region r; noise sigma^2 () or (K,);
 t = softmax_r(a / sigma^2).
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-__all__ = ["ReadOut", "constant_units", "read_out", "selection_entropy"]
+from probact.nn.selection.tempered_selection import Readout
 
-ReadOut = Literal["hard", "expectation", "probability", "free_energy"]
+__all__ = ["constant_units", "read_out", "selection_entropy"]
 
 
-def read_out(scores: Tensor, noise: Tensor, kind: ReadOut) -> Tensor:
+def read_out(scores: Tensor, noise: Tensor, kind: Readout) -> Tensor:
     """max_r a, sum_r t_r a_r or sigma^2 logsumexp_r(a / sigma^2), all (..., K), or t (..., K, R).
 
     In the order of "hard", "expectation", "free_energy", "probability".
@@ -24,8 +24,8 @@ def read_out(scores: Tensor, noise: Tensor, kind: ReadOut) -> Tensor:
     >>> read_out(torch.tensor([0.0, 3.0]), torch.tensor(1.0), "expectation")  # silu(3)
     tensor(2.8577)
     """
-    if kind not in get_args(ReadOut):
-        raise ValueError(f"kind must be one of {', '.join(get_args(ReadOut))}, got {kind!r}")
+    if kind not in get_args(Readout):
+        raise ValueError(f"kind must be one of {', '.join(get_args(Readout))}, got {kind!r}")
     if kind == "hard":
         return scores.amax(-1)
     if kind == "free_energy":

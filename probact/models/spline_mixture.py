@@ -13,10 +13,8 @@ So p_k(r | x) = softmax_r(a_kr / sigma^2), and its mode is the region of the lay
 unit has its own copy of x: these are K densities of one variable, not a joint one of the layer.
 """
 
-from __future__ import annotations
-
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pyro
 import pyro.distributions as dist
@@ -35,7 +33,8 @@ from probact.models.region_prior import (
     gauge_from_offsets,
     offsets_from_log_weights,
 )
-from probact.models.soft_regions import ReadOut, constant_units, read_out, selection_entropy
+from probact.models.soft_regions import constant_units, read_out, selection_entropy
+from probact.nn.selection.tempered_selection import Readout
 
 __all__ = ["InputDraws", "SplineMixture"]
 
@@ -91,7 +90,7 @@ class SplineMixture(PyroModule):
         self.register_buffer("fixed_gauge", gauge)
 
     @classmethod
-    def from_offsets(cls, slopes: Any, offsets: Any, noise: Any = 1.0) -> SplineMixture:
+    def from_offsets(cls, slopes: Any, offsets: Any, noise: Any = 1.0) -> Self:
         """The mixtures whose selection is that of slopes A (K, R, D) and offsets B (K, R).
 
         >>> mixture = SplineMixture.from_offsets([[[0.0], [2.0]]], [[0.0, 1.0]])
@@ -107,9 +106,7 @@ class SplineMixture(PyroModule):
         return mixture
 
     @classmethod
-    def from_data(
-        cls, x: Any, num_units: int, num_regions: int, *, seed: int = 0
-    ) -> SplineMixture:
+    def from_data(cls, x: Any, num_units: int, num_regions: int, *, seed: int = 0) -> Self:
         """Where a fit to inputs x (N, D) may start: rows of x far apart, other ones in each unit.
 
         Weights are equal; the noise of a unit is the mean square per axis to its nearest mean.
@@ -124,7 +121,7 @@ class SplineMixture(PyroModule):
     @classmethod
     def from_layer(
         cls, layer: nn.Module, activation: Any = "relu", noise: Any = 1.0, **options: Any
-    ) -> SplineMixture:
+    ) -> Self:
         """A linear layer and its activation; a copy, which shares nothing with the layer.
 
         `activation` and `options` are those of `MaxAffine.from_layer`; a `MaxAffine` is taken as
@@ -135,12 +132,12 @@ class SplineMixture(PyroModule):
         """
         return cls.from_offsets(*slopes_and_offsets(layer, activation, **options), noise)
 
-    def at_noise(self, noise: Any) -> SplineMixture:
+    def at_noise(self, noise: Any) -> Self:
         """The mixtures of the same slopes and offsets at another noise () or (K,), a copy."""
         with torch.no_grad():
             return type(self).from_offsets(self._own("slopes"), self.offsets, noise)
 
-    def at_beta(self, beta: float) -> SplineMixture:
+    def at_beta(self, beta: float) -> Self:
         """`at_noise` for beta in (0, 1): noise (1 - beta) / beta; the layer at beta -> 1.
 
         >>> mixture = SplineMixture([[[0.0], [2.0]]], [[0.5, 0.5]], noise=1.0)
@@ -225,7 +222,7 @@ class SplineMixture(PyroModule):
         """The most probable region (..., K), which is the layer's (paper 2, eq. 4 and 5)."""
         return self.scores(x).argmax(-1)
 
-    def readout(self, x: Any, kind: ReadOut = "expectation") -> Tensor:
+    def readout(self, x: Any, kind: Readout = "expectation") -> Tensor:
         """What the layer hands on, (..., K), or (..., K, R) for "probability": see `read_out`.
 
         Of a ReLU layer at noise 1: ReLU, SiLU, the sigmoid (last region) and, "free_energy",

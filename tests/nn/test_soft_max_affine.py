@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from probact.nn.affine.difference import Difference
 from probact.nn.affine.max_affine import MaxAffine
 from probact.nn.selection.selections import Hard, Perturbed, Sampled, Selection, Shannon, Tsallis
-from probact.nn.selection.soft_max_affine import Readout, SoftMaxAffine
+from probact.nn.selection.soft_max_affine import SampledReadout, SoftMaxAffine
 
 N, D, K = 200, 6, 8
 BETAS = (0.1, 0.5, 0.8, 0.99)
@@ -51,7 +51,7 @@ def test_two_slopes_in_closed_form(beta: float, p: float, q: float) -> None:
     u = dense(x)
     maso = MaxAffine.from_layer(dense, (p, q))
 
-    def read(readout: Readout) -> Tensor:
+    def read(readout: SampledReadout) -> Tensor:
         return SoftMaxAffine(maso, shannon(beta), readout)(x)
 
     gate = torch.sigmoid(eta * (q - p) * u)
@@ -74,7 +74,7 @@ def test_pools_in_closed_form(beta: float) -> None:
     dense, x, eta = layer(), points(1.0), beta / (1.0 - beta)
     u = dense(x).unflatten(-1, (2, 4))
 
-    def read(activation: str, readout: Readout) -> Tensor:
+    def read(activation: str, readout: SampledReadout) -> Tensor:
         maso = MaxAffine.from_layer(dense, activation, channel_pool=4)
         return SoftMaxAffine(maso, shannon(beta), readout)(x)
 
@@ -169,7 +169,7 @@ def test_score_derivatives() -> None:
     a = torch.randn(9, 5, dtype=torch.float64, requires_grad=True)
     maso, eta = MaxAffine(torch.eye(5, dtype=torch.float64)[None]), 0.7 / 0.3  # a = x
 
-    def read(readout: Readout) -> Tensor:
+    def read(readout: SampledReadout) -> Tensor:
         return SoftMaxAffine(maso, shannon(0.7), readout)(a).squeeze(1)
 
     t, z = read("probability").detach(), read("expectation")
@@ -239,7 +239,7 @@ def test_samples_have_the_soft_mean_and_variance(budget: AlphaBudget) -> None:
 
 @pytest.mark.parametrize("readout", ["hard", "expectation", "probability", "free_energy"])
 @pytest.mark.parametrize("selection", [Shannon, lambda: Tsallis(1.5), lambda: Perturbed("normal")])
-def test_gradcheck(readout: Readout, selection: Callable[[], Selection]) -> None:
+def test_gradcheck(readout: SampledReadout, selection: Callable[[], Selection]) -> None:
     """In the input, the layer's weights and eta."""
     dense = nn.Linear(3, 4).double()
     soft = SoftMaxAffine(MaxAffine.from_layer(dense, "abs"), selection().double(), readout)

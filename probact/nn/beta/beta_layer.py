@@ -4,17 +4,15 @@ Symbols: beta in (0, 1); eta = beta / (1 - beta), stored as log eta = logit(beta
 (...) input. Balestriero & Baraniuk, "From Hard to Soft", ICLR 2019, eq. 7-9.
 """
 
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from probact.arrays import check_count
-from probact.nn.selection.tempered_selection import as_log_eta, widened
+from probact.nn.selection.tempered_selection import Readout, as_log_eta, widened
 
-__all__ = ["BetaLayer", "BetaReadout", "check_input"]
-
-BetaReadout = Literal["hard", "expectation", "probability", "free_energy"]
+__all__ = ["BetaLayer", "check_input"]
 
 
 class BetaLayer(nn.Module):
@@ -41,14 +39,14 @@ class BetaLayer(nn.Module):
         self,
         beta: float | Tensor = 0.5,
         *,
-        readout: BetaReadout = "expectation",
+        readout: Readout = "expectation",
         learnable: bool = True,
         num_channels: int | None = None,
         detach_gate: bool = False,
     ) -> None:
         super().__init__()
-        if readout not in get_args(BetaReadout):
-            names = ", ".join(get_args(BetaReadout))
+        if readout not in get_args(Readout):
+            names = ", ".join(get_args(Readout))
             raise ValueError(f"readout must be one of {names}, got {readout!r}")
         if detach_gate and readout != "expectation":
             raise ValueError(f"detach_gate needs the expectation read-out, got {readout!r}")

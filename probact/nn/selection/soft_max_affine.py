@@ -13,10 +13,11 @@ from torch import Generator, Tensor, nn
 
 from probact.nn.affine.max_affine import MaxAffine
 from probact.nn.selection.selections import Sampled, Selection, Shannon, straight_through
+from probact.nn.selection.tempered_selection import Readout
 
-__all__ = ["Readout", "SoftMaxAffine"]
+__all__ = ["SampledReadout", "SoftMaxAffine"]
 
-Readout = Literal["hard", "expectation", "probability", "free_energy", "sample"]
+SampledReadout = Literal[Readout, "sample"]
 
 
 class SoftMaxAffine(nn.Module):
@@ -53,7 +54,7 @@ class SoftMaxAffine(nn.Module):
         self,
         inner: MaxAffine,
         selection: Selection | None = None,
-        readout: Readout = "expectation",
+        readout: SampledReadout = "expectation",
         *,
         detach_gate: bool = False,
     ) -> None:
@@ -63,8 +64,8 @@ class SoftMaxAffine(nn.Module):
             raise TypeError(f"inner must be a MaxAffine, got {type(inner).__name__}")
         if not isinstance(selection, Selection):
             raise TypeError(f"selection must be a selection, got {type(selection).__name__}")
-        if readout not in get_args(Readout):
-            names = ", ".join(get_args(Readout))
+        if readout not in get_args(SampledReadout):
+            names = ", ".join(get_args(SampledReadout))
             raise ValueError(f"readout must be one of {names}, got {readout!r}")
         self.inner, self.selection = inner, selection
         self.readout, self.detach_gate = readout, detach_gate

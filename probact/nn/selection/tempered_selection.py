@@ -6,14 +6,16 @@ nothing but the noise 1 / eta = sigma^2 (Balestriero & Baraniuk 2019, section 4)
 """
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from probact.arrays import as_number
 
-__all__ = ["Selection", "TemperedSelection", "as_log_eta", "check_scores", "widened"]
+__all__ = ["Readout", "Selection", "TemperedSelection", "as_log_eta", "check_scores", "widened"]
+
+Readout = Literal["hard", "expectation", "probability", "free_energy"]  # of one selection
 
 
 class Selection(nn.Module):
