@@ -30,13 +30,13 @@ from probact.distributions.harmonium import Harmonium
 from probact.distributions.sphere_parameters import as_generator
 from probact.models.factorial_em import EStep, first_parameters, fit_em
 from probact.models.factorial_parameters import FactorialLayer
-from probact.models.factorial_structure import Capacity, capacity_of, coherence_of
 from probact.models.layer_guide import (
     MeanField,
     factorised_elbo,
     layer_posterior,
     mean_field,
 )
+from probact.nn.coherence import Capacity, capacity, interaction_coherence
 
 __all__ = ["EMFit", "FactorialDraws", "FactorialMixture"]
 
@@ -237,11 +237,11 @@ class FactorialMixture(FactorialLayer):
 
     def coherence(self) -> Tensor:
         """Largest interaction between two units, (); for ReLU max |<w_k, w_l>| / mean |w_k|^2."""
-        return coherence_of(self.slopes.detach())
+        return interaction_coherence(self.slopes.detach())
 
     def capacity(self) -> Capacity:
         """Dimensions that orthogonal units of these ranks would need, and D."""
-        return capacity_of(self.slopes.detach())
+        return capacity(self.slopes.detach())
 
     def harmonium(self, **options: Any) -> Harmonium:
         """The undirected law of the same layer, of x - b; the same law if units are orthogonal."""

@@ -8,7 +8,14 @@ from probact.nn.beta.beta_annealing import anneal_beta, beta_schedule
 from probact.nn.beta.beta_layer import BetaLayer
 from probact.nn.beta.beta_pooling import BetaChannelPool, BetaMaxPool2d
 from probact.nn.beta.softening import harden, soften
-from probact.nn.coherence import Capacity, Coherence, capacity, coherence, interaction_gram
+from probact.nn.coherence import (
+    Capacity,
+    Coherence,
+    capacity,
+    coherence,
+    interaction_coherence,
+    interaction_gram,
+)
 from probact.nn.conv_autoencoder import (
     ConvDecoder,
     ConvEncoder,
@@ -69,6 +76,7 @@ __all__ = [
     "downsample",
     "entmax",
     "harden",
+    "interaction_coherence",
     "interaction_gram",
     "nesterov",
     "orthogonality_penalty",

@@ -15,8 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from probact.arrays import as_matrix, as_tensor, check_finite, floats, polar_rows
+from probact.distributions.code_enumeration import gram_of
 
-__all__ = ["Capacity", "Coherence", "capacity", "coherence", "interaction_gram"]
+__all__ = [
+    "Capacity",
+    "Coherence",
+    "capacity",
+    "coherence",
+    "interaction_coherence",
+    "interaction_gram",
+]
 
 
 class Coherence(NamedTuple):
@@ -72,10 +80,24 @@ def interaction_gram(slopes: Tensor) -> Tensor:
             [-1.5000,  1.5000]])
     """
     a = _slopes(slopes)
-    num_units, num_regions, _ = a.shape
-    centred = (a - a.mean(1, keepdim=True)).flatten(0, 1)  # (K R, D)
-    gram = centred @ centred.T
-    return gram.reshape(num_units, num_regions, num_units, num_regions).transpose(1, 2)
+    return gram_of(a, centred=True).transpose(1, 2)
+
+
+def interaction_coherence(slopes: Tensor) -> Tensor:
+    """max_{k != l} |G_kl| over the mean over k of max |G_kk|, a number () >= 0.
+
+    G is the `interaction_gram` of slopes (K, R, D). For ReLU units, A_k = (0, w_k), this is
+    max |<w_k, w_l>| / mean |w_k|^2. Zero for one unit, and where no unit has differences.
+
+    Raises: as `interaction_gram`.
+
+    >>> interaction_coherence(torch.tensor([[[0.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [0.6, 0.8]]]))
+    tensor(0.6000)
+    """
+    largest = interaction_gram(slopes).abs().amax((2, 3))  # (K, K)
+    own = largest.diagonal().mean()
+    others = largest - largest.diag().diag()
+    return torch.where(own > 0, others.max() / torch.where(own > 0, own, 1.0), 0.0)
 
 
 class Capacity(NamedTuple):

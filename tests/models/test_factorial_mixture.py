@@ -190,7 +190,7 @@ def test_coherence_of_relu_rows():
 def test_capacity():
     relu, half = torch.randn(5, 4, dtype=torch.float64), [[0.5, 0.5]] * 5
     model = FactorialMixture(relu_slopes(relu), half, 1.0)
-    assert (model.capacity(), model.capacity().fits) == ((5, 4), False)
+    assert (model.capacity(), model.capacity().suffices) == ((5, 4), False)
     slopes, weights, _ = random_layer(4, 3, 8)
     assert FactorialMixture(slopes, weights, 1.0).capacity() == (8, 8)
     same = slopes[:, :1].expand(4, 3, 8)  # units without a choice
