@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 from scipy.integrate import quad
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 from statcheck import AlphaBudget
 from torch import Tensor, nn
 
@@ -87,6 +87,27 @@ def test_bisection_meets_the_closed_forms() -> None:
     assert torch.equal(entmax(s, 1.0), softmax)
     torch.testing.assert_close(entmax(s, 1.0 + 1e-10), softmax, rtol=0, atol=1e-8)
     torch.testing.assert_close(entmax(s, 1.0 + 1e-14), softmax, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("alpha", [2.5, 4.0, 6.0, 20.0])
+def test_large_orders(alpha: float, dtype: torch.dtype) -> None:
+    """Two regions, by a root of t_1^order - t_2^order = order gap; t sums to one in any case."""
+    order = alpha - 1.0
+    gap = torch.linspace(0.0, 1.2 / order, 25, dtype=dtype)
+    t = entmax(torch.stack([gap, torch.zeros_like(gap)], -1), alpha)
+
+    def excess(t_2: float, scaled: float) -> float:
+        return float((1.0 - t_2) ** order - t_2**order - scaled)
+
+    scaled = [order * g for g in gap.tolist()]
+    wanted = [brentq(excess, 0.0, 0.5, args=(s,), xtol=1e-15) if s < 1.0 else 0.0 for s in scaled]
+    edge = 2.0 * torch.finfo(dtype).eps ** (1.0 / max(order, 1.0))  # at the end of the support
+    assert (t[:, 1] - torch.tensor(wanted, dtype=dtype)).abs().max() < max(edge, 1e-6)
+    inside = torch.tensor(wanted) > 0.4
+    assert (t[:, 1] - torch.tensor(wanted, dtype=dtype))[inside].abs().max() < 1e-5
+    many = entmax(0.1 * torch.randn(200, 9, dtype=dtype), alpha)
+    torch.testing.assert_close(many.sum(-1), torch.ones(200, dtype=dtype))
 
 
 def test_two_regions_in_closed_form() -> None:

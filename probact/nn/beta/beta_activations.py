@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from probact.arrays import as_number
 from probact.nn.beta.beta_layer import BetaLayer, check_input
-from probact.nn.beta.swish import swish
+from probact.nn.beta.gated import Gate, gated
 from probact.nn.selection.tempered_selection import widened
 
 __all__ = ["BetaAbs", "BetaLeakyReLU", "BetaReLU"]
@@ -67,9 +67,14 @@ class _TwoSlopes(BetaLayer):
             return self._probability(wide, gap).to(u.dtype)
         if self.readout == "free_energy":
             return _free_energy(wide, eta, p, gap, self.entropy).to(u.dtype)
-        if self.detach_gate or p == -q:
+        if self.detach_gate:
             return self._gated(wide, gap).to(u.dtype)
-        z = swish(wide, gap) if self.entropy == "shannon" else _gini_swish(wide, gap)
+        if self.entropy == "shannon":
+            gate = Gate(0.0, 0.0, q) if p == -q else Gate(p, q - p, 0.0)
+            return gated(wide, gap, gate).to(u.dtype)
+        if p == -q:
+            return self._gated(wide, gap).to(u.dtype)
+        z = _gini_swish(wide, gap)
         return (z if (p, q) == (0.0, 1.0) else p * wide + (q - p) * z).to(u.dtype)
 
     def _probability(self, u: Tensor, gap: Tensor) -> Tensor:
@@ -120,7 +125,7 @@ class BetaReLU(_TwoSlopes):
         TypeError, ValueError: as `BetaLayer`; an unknown entropy.
 
     >>> BetaReLU()(torch.tensor([-1.0, 0.0, 2.0]))
-    tensor([-0.2689,  0.0000,  1.7616], grad_fn=<_SwishBackward>)
+    tensor([-0.2689,  0.0000,  1.7616], grad_fn=<_GatedBackward>)
     """
 
     slopes = (0.0, 1.0)

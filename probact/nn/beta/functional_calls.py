@@ -4,6 +4,7 @@ They are no modules, so they are found by running the network, or by tracing it 
 and softened by a mode that sends each such call of a module to a module below it.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from probact.nn.beta.beta_layer import BetaLayer
 
 __all__ = [
+    "KNOWN_FUNCTIONS",
     "Found",
     "HardCall",
     "calls_when_run",
@@ -28,13 +30,24 @@ __all__ = [
 _RELU = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
 _LEAKY = (F.leaky_relu, F.leaky_relu_)
 _POOL = (F.max_pool2d, torch.max_pool2d, torch._C._nn.max_pool2d_with_indices)
-_METHODS: dict[str, Any] = {"relu": Tensor.relu, "relu_": Tensor.relu_}
 _OTHER_NAMES = (
     "relu6 hardtanh hardtanh_ elu elu_ selu selu_ celu celu_ gelu prelu rrelu rrelu_ threshold "
     "threshold_ hardswish mish hardsigmoid softshrink hardshrink max_pool1d max_pool3d "
-    "max_pool2d_with_indices adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d"
-)
-_OTHER = {getattr(F, name): name for name in _OTHER_NAMES.split()}
+    "max_pool2d_with_indices max_pool1d_with_indices max_pool3d_with_indices adaptive_max_pool1d "
+    "adaptive_max_pool2d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d"
+).split()
+_OTHER = {
+    getattr(space, name): name
+    for space in (F, torch, Tensor)
+    for name in _OTHER_NAMES
+    if hasattr(space, name)
+}
+_METHODS: dict[str, Any] = {
+    name: getattr(Tensor, name)
+    for name in ("relu", "relu_", *_OTHER_NAMES)
+    if hasattr(Tensor, name)
+}
+KNOWN_FUNCTIONS = frozenset(("relu", "leaky_relu", "max_pool2d", *_OTHER_NAMES))
 
 
 class HardCall(NamedTuple):
@@ -152,8 +165,19 @@ class _Tracer(fx.Tracer):
         if kind in ("call_function", "call_method") and function is not None:
             call = _noted(function, args, kwargs)
             if call is not None:
+                _refuse_nodes(call)
                 self.found.append((self.stack[-1], call))
         return super().create_node(kind, target, args, kwargs, name, type_expr)
+
+
+def _refuse_nodes(call: HardCall | str) -> None:
+    """A window of the size of an image is no number while the network is traced."""
+
+    def refuse(node: fx.Node) -> None:
+        raise TypeError(f"{node} in a call of {call[0]} is a number only when the network runs")
+
+    if isinstance(call, HardCall):
+        fx.node.map_arg(call.options, refuse)
 
 
 def calls_when_traced(net: nn.Module) -> Found:
@@ -192,6 +216,7 @@ def soft_functions(module: nn.Module, soft: Mapping[str, nn.Module]) -> None:
     module.add_module("soft_functions", nn.ModuleDict(dict(soft)))
     base = type(module)
 
+    @functools.wraps(base.forward)  # whose argument names torch.fx and torch.export read
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
         with _Soft(self.soft_functions):
             return base.forward(self, *args, **kwargs)
