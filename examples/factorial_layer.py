@@ -8,8 +8,8 @@ explain x together, and deciding by oneself is exact if and only if the units ar
 it costs otherwise is measured here in three ways:
 
 * Random ReLU layers, from orthogonal rows to independent ones. Coherence is the largest
-  |<w_k, w_l>| over the mean |w_k|^2. KL(q || posterior) in nats, by enumeration of all codes, for
-  the layer (q is its sigmoids) and for mean field. On draws of the model, the share of units whose
+  ``|<w_k, w_l>|`` over the mean ``|w_k|^2``. ``KL(q || posterior)`` in nats, by enumeration of all
+  codes, for the layer (q is its sigmoids) and for mean field. On draws of the model, the share of units whose
   code is wrong and of rows with any wrong unit: for the layer, for mean field, for the exact
   marginal of each unit (which the former is least for) and for the likeliest joint code (the
   latter). Means over layers, with the standard error.

@@ -6,8 +6,8 @@ Table 4 of Seo, Lee & Han (2021): three variational autoencoders whose codes lie
 
 * HVAE: uniform prior (Davidson et al. 2018).
 * HVAE-C: uniform prior, the decoder sees the label beside the code.
-* HVAE-L: p(z | y) = vMF(w_y / |w_y|, 5), w_y the rows of the last layer of a classifier with the
-  encoder's architecture.
+* HVAE-L: ``p(z | y) = vMF(w_y / |w_y|, 5)``, w_y the rows of the last layer of a classifier with
+  the encoder's architecture.
 
 **Dimensions.** ``dim`` is the ambient dimension: codes are unit vectors of R^dim, on S^(dim-1).
 The paper does not say which of the two it counts; Davidson et al. count the sphere's.

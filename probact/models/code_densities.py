@@ -235,6 +235,7 @@ def product_of_marginals(
     shows what the dependence of the codes is worth (Jamroz et al. 2020, figure 4).
 
     Raises: TypeError for a law whose marginals are not known.
+
     >>> law = Gaussian(torch.zeros(2), scale_tril=torch.tensor([[1.0, 0.0], [3.0, 4.0]]))
     >>> product_of_marginals(law).covariance_matrix
     tensor([[ 1.,  0.],

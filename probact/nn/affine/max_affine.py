@@ -25,7 +25,7 @@ __all__ = ["MaxAffine"]
 class MaxAffine(nn.Module):
     """z_k = max_r <A_kr, x> + B_kr.
 
-    `nn.Parameter`s are registered as such and trained; tensors and arrays become buffers.
+    An `nn.Parameter` is registered as one and trained; tensors and arrays become buffers.
 
     Args:
         slopes: A (K, R, D).
