@@ -9,9 +9,9 @@ it costs otherwise is measured here in three ways:
 
 * Random ReLU layers, from orthogonal rows to independent ones. Coherence is the largest
   ``|<w_k, w_l>|`` over the mean ``|w_k|^2``. ``KL(q || posterior)`` in nats, by enumeration of all
-  codes, for the layer (q is its sigmoids) and for mean field. On draws of the model, the share of units whose
-  code is wrong and of rows with any wrong unit: for the layer, for mean field, for the exact
-  marginal of each unit (which the former is least for) and for the likeliest joint code (the
+  codes, for the layer (q is its sigmoids) and for mean field. On draws of the model, the share of
+  units whose code is wrong and of rows with any wrong unit: for the layer, for mean field, for the
+  exact marginal of each unit (which the former is least for) and for the likeliest joint code (the
   latter). Means over layers, with the standard error.
 * The first layer of a small network trained on digits: plain, and with rows kept orthogonal. The
   gap on images that it was not trained on, how often the layer's code is not the likeliest one,

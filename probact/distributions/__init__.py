@@ -1,6 +1,7 @@
 """Probability distributions that Pyro lacks, one per file."""
 
 from probact.distributions.angular_gaussian import AngularGaussian
+from probact.distributions.asymmetric_laplace import AsymmetricLaplace
 from probact.distributions.chinese_restaurant_process import ChineseRestaurantProcess
 from probact.distributions.geodesic import geodesic
 from probact.distributions.harmonium import Harmonium
@@ -17,6 +18,7 @@ from probact.distributions.von_mises_fisher import VonMisesFisher
 
 __all__ = [
     "AngularGaussian",
+    "AsymmetricLaplace",
     "ChineseRestaurantProcess",
     "DiagonalStudentT",
     "DiagonalStudentTMixture",
