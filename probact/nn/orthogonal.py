@@ -60,7 +60,7 @@ def orthogonal_rows(weight: Tensor, *, norm: Literal["residual", "unit"] = "resi
     if num_rows > dim:
         raise ValueError(f"{num_rows} rows of {dim} dimensions cannot be orthogonal")
     directions, residuals = _gram_schmidt(weight)
-    _check_residuals(weight, residuals)
+    _check_residuals(weight, residuals, limit=dim * torch.finfo(residuals.dtype).eps)
     rows = directions if norm == "unit" else directions * residuals[..., None]
     return rows.to(weight.dtype)
 
@@ -83,19 +83,29 @@ class OrthogonalRows(nn.Module):
         self.chunks = chunks
 
     def forward(self, weight: Tensor, scale: Tensor | None = None) -> Tensor:
-        grouped = weight.reshape(self.conv_groups, weight.shape[0] // self.conv_groups, -1)
-        parts = [_gram_schmidt(part) for part in grouped.tensor_split(self.chunks, dim=1)]
-        rows = torch.cat([directions for directions, _ in parts], 1)  # (groups, rows, D)
-        residuals = torch.cat([lengths for _, lengths in parts], 1)  # (groups, rows)
-        _check_residuals(grouped, residuals)
+        rows, residuals = self._factors(weight, limit=0.0)
         if self.norm == "residual":
             rows = rows * residuals[..., None]
         if scale is not None:
             rows = rows * scale.to(rows.dtype).reshape(self.conv_groups, -1, 1)
         return rows.to(weight.dtype).reshape(weight.shape)
 
+    def _factors(self, weight: Tensor, limit: float) -> tuple[Tensor, Tensor]:
+        """Directions (conv_groups, rows, D) and residuals (conv_groups, rows)."""
+        grouped = weight.reshape(self.conv_groups, weight.shape[0] // self.conv_groups, -1)
+        parts = [_gram_schmidt(part) for part in grouped.tensor_split(self.chunks, dim=1)]
+        residuals = torch.cat([lengths for _, lengths in parts], 1)
+        _check_residuals(grouped, residuals, limit=limit)
+        return torch.cat([directions for directions, _ in parts], 1), residuals
+
     def right_inverse(self, weight: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """What to store so that `forward` gives this weight, if its rows are orthogonal."""
+        """What to store so that `forward` gives this weight, if its rows are orthogonal.
+
+        Called when the parametrization is registered and when a weight is assigned; refuses
+        dependent rows.
+        """
+        wide = weight.dtype if weight.dtype == torch.float64 else torch.float32
+        self._factors(weight, limit=weight[0].numel() * torch.finfo(wide).eps)
         if self.norm != "learned":
             return weight
         return weight, torch.linalg.vector_norm(weight.flatten(1), dim=1)
@@ -119,6 +129,11 @@ def orthogonalize(
     `original1` are the lengths (K,)), and `module.weight` is worked out from it at each use.
     `torch.nn.utils.parametrize.remove_parametrizations(module, "weight")` makes the present
     weight an ordinary parameter again.
+
+    Dependent rows are refused here and when a weight is assigned. In training a residual may pass
+    close to zero, above all that of the last row where K = D, which has one direction left: its
+    row then becomes short and comes back with the other sign. With "learned" and "unit" it jumps
+    to the other sign. Only a residual of exactly zero, which has no gradient, is refused then.
 
     Args:
         module: `Linear`, `Conv1d`, `Conv2d` or `Conv3d`; the rows of a grouped convolution are
@@ -147,8 +162,7 @@ def orthogonalize(
     conv_groups = getattr(module, "groups", 1)
     chunks = _num_chunks(weight, name, conv_groups, groups)
     rows = OrthogonalRows(norm, conv_groups=conv_groups, chunks=chunks)
-    with torch.no_grad():
-        rows(weight.detach())  # refuses dependent rows before anything is changed
+    rows.right_inverse(weight.detach())  # refuses dependent rows before anything is changed
     parametrize.register_parametrization(module, name, rows)
     return module
 
@@ -161,12 +175,11 @@ def _gram_schmidt(weight: Tensor) -> tuple[Tensor, Tensor]:
     return (q * diagonal.sign()[..., None, :]).mT, diagonal.abs()
 
 
-def _check_residuals(weight: Tensor, residuals: Tensor) -> None:
-    """Refuse rows of which nothing but rounding is left: they have no direction, no gradient."""
+def _check_residuals(weight: Tensor, residuals: Tensor, *, limit: float) -> None:
+    """Refuse rows of which a share of at most `limit` is left: they have no direction."""
     if torch.compiler.is_compiling():
         return  # a graph cannot branch on values
     lengths = torch.linalg.vector_norm(weight.detach().to(residuals.dtype), dim=-1)
-    limit = weight.shape[-1] * torch.finfo(residuals.dtype).eps
     dependent = (residuals.detach() <= limit * lengths).flatten()
     if bool(dependent.any()):
         rows = dependent.nonzero().flatten().tolist()

@@ -83,6 +83,7 @@ def _layers(model: nn.Module, skip: Collection[str]) -> list[FilterLayer]:
     ]
     if any(isinstance(p, nn.UninitializedParameter) for m in layers for p in m.parameters()):
         raise ValueError("model has weights without a shape: run the lazy module once")
+    layers = [layer for layer in layers if layer.weight.numel()]
     if not layers:
         raise ValueError("model has no linear or convolutional layer to penalise")
     return layers

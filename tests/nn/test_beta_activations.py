@@ -235,6 +235,12 @@ def test_annealing() -> None:
         anneal_beta(nn.ReLU(), schedule)
     with pytest.raises(ValueError, match="beta must lie in"):
         list(anneal_beta(net, [0.5, 1.0]))
+    with pytest.raises(TypeError, match="net must be"):
+        anneal_beta(torch.relu, schedule)
+    with pytest.raises(TypeError, match="schedule must be"):
+        anneal_beta(net, 0.5)
+    with pytest.raises(TypeError, match="beta must be a number"):
+        list(anneal_beta(net, ["a"]))
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, -0.5, 1.5, float("nan"), float("inf")])

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from probact.nn.beta.gated import SWISH, Gate, gated
@@ -140,3 +141,10 @@ def test_relative_precision_near_zero(gate: Gate) -> None:
     torch.testing.assert_close(z.detach().double(), want[0], rtol=1e-6, atol=0)
     (slope,) = torch.autograd.grad(z.sum(), u)
     torch.testing.assert_close(slope.double(), want[1], rtol=2e-6, atol=0)
+
+
+def test_tensors_without_numbers() -> None:
+    with FakeTensorMode():
+        u, g = torch.randn(4, 5, requires_grad=True), torch.ones(())
+        z = gated(u, g)
+    assert z.shape == (4, 5)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 from probact.nn.affine.difference import Difference
 from probact.nn.affine.max_affine import MaxAffine
@@ -133,6 +134,50 @@ def test_bad_layers() -> None:
         MaxAffine.from_layer(nn.Linear(2, 2), "leaky_relu", negative_slope="1")
     with pytest.raises(ValueError, match=r"Flatten\(1, -1\)"):
         MaxAffine.from_layer(nn.Flatten(0))
+
+
+class SquaredLinear(nn.Linear):
+    """Linear by its class only."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).square()
+
+
+class Residual(nn.Sequential):
+    """A chain by its class only."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + super().forward(x)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        SquaredLinear(2, 2),
+        Residual(nn.Linear(2, 2)),
+        nn.Sequential(nn.Linear(2, 2), Residual(nn.Linear(2, 2))),
+    ],
+)
+def test_subclasses_with_a_forward_of_their_own(layer: nn.Module) -> None:
+    with pytest.raises(TypeError, match="with a forward of its own"):
+        MaxAffine.from_layer(layer)
+    with pytest.raises(TypeError, match=r"skip holds a .* with a forward of its own"):
+        MaxAffine.from_layer(nn.Linear(2, 2), skip=layer)
+
+
+def test_weights_that_are_not_there_yet() -> None:
+    pruned = prune.random_unstructured(nn.Linear(4, 2), "weight", 0.5)
+    with pytest.raises(ValueError, match="whose weight a hook sets"):
+        MaxAffine.from_layer(pruned)
+    maso, x = MaxAffine.from_layer(prune.remove(pruned, "weight")), torch.randn(5, 4)
+    torch.testing.assert_close(maso(x), pruned(x).relu())
+    layer = parametrizations.weight_norm(nn.Linear(4, 2))
+    maso = MaxAffine.from_layer(layer)
+    with torch.no_grad():
+        layer.parametrizations.weight.original0.mul_(2.0)
+    torch.testing.assert_close(maso(x), layer(x).relu())
+    with pytest.raises(ValueError, match="run the lazy module once"):
+        MaxAffine.from_layer(nn.LazyLinear(3))
 
 
 def test_bad_inputs() -> None:

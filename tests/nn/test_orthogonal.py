@@ -269,11 +269,31 @@ def test_dependent_rows_are_named(change: Any, rows: str) -> None:
     assert not parametrize.is_parametrized(layer)
 
 
-def test_dependent_rows_that_arrive_later_are_named() -> None:
-    layer = orthogonalize(nn.Conv2d(1, 8, 2, groups=1).double(), groups=2)
-    layer.parametrizations.weight.original.data[6] = layer.parametrizations.weight.original[5].data
+def test_rows_without_gradient_that_arrive_later_are_named() -> None:
+    layer = orthogonalize(nn.Conv2d(1, 8, 2).double(), groups=2)
+    layer.parametrizations.weight.original.data[6] = 0.0
     with pytest.raises(ValueError, match=r"1 row of 8 .* before: 6"):
         layer(torch.zeros(1, 1, 3, 3, dtype=torch.float64))
+    dependent = draw(8, 1, 2, 2)
+    dependent[6] = dependent[5]
+    with pytest.raises(ValueError, match=r"1 row of 8 .* before: 6"):
+        layer.weight = dependent
+
+
+@pytest.mark.parametrize("left", [1e-3, 1e-9, 1e-15])
+def test_a_residual_may_pass_through_zero_in_training(left: float) -> None:
+    """Of the last row of a square weight: the row is P w, P fixed, and its gradient P' g."""
+    basis = orthogonal_rows(draw(4, 4), norm="unit")
+    layer = orthogonalize(nn.Linear(4, 4, bias=False, dtype=torch.float64))
+    mixing = draw(4, 4, seed=1).tril(-1) + torch.eye(4, dtype=torch.float64)
+    mixing[3, 3] = left
+    layer.parametrizations.weight.original.data = mixing @ basis
+    pull = draw(4, 4, seed=2)
+    (layer.weight * pull).sum().backward()
+    found = layer.parametrizations.weight.original.grad[3]
+    expected = (pull[3] @ basis[3]) * basis[3]
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=1e-12)
+    torch.testing.assert_close(layer.weight[3].detach(), left * basis[3], rtol=0.0, atol=1e-14)
 
 
 def test_more_rows_than_dimensions() -> None:

@@ -199,7 +199,9 @@ def test_refusals() -> None:
         orthogonality_penalty(layer, skip="head")
     with pytest.raises(ValueError, match="skip names head: the model has no such module"):
         orthogonality_penalty(layer, skip=["head"])
-    for net in (nn.ReLU(), nn.ConvTranspose2d(2, 2, 2)):
+    empty = nn.Linear(2, 1)
+    empty.weight = nn.Parameter(torch.zeros(0, 2))
+    for net in (nn.ReLU(), nn.ConvTranspose2d(2, 2, 2), empty):
         with pytest.raises(ValueError, match="no linear or convolutional layer"):
             orthogonality_penalty(net)
     with pytest.raises(ValueError, match='kind="conv" is for Conv2d and Linear, got Conv1d'):

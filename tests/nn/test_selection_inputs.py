@@ -133,6 +133,21 @@ def test_bad_orders_and_names() -> None:
         Sampled(nn.Softmax(-1))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["hard", "shannon", "sparse", "middle", "normal"])
+def test_compile_and_export(name: str) -> None:
+    maso, x = MaxAffine.from_layer(nn.Linear(4, 3)), torch.randn(5, 4)
+    soft = SoftMaxAffine(maso, copy.deepcopy(SELECTIONS[name]))
+    compiled = torch.compile(soft, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), soft(x))
+    torch.testing.assert_close(torch.export.export(soft, (x,)).module()(x), soft(x))
+
+
+def test_bad_scores_of_entmax() -> None:
+    for value in ([0.0, 1.0], torch.zeros(2, dtype=torch.int64)):
+        with pytest.raises(TypeError, match="scores must be a floating-point tensor"):
+            entmax(value, 1.5)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", list(SELECTIONS))
 def test_bad_scores(name: str) -> None:
     for value in ([0.0, 1.0], torch.zeros(2, dtype=torch.int64)):

@@ -1,6 +1,8 @@
 """Softened networks: limits, shared tensors, checkpoints, functional calls, and refusals."""
 
 import copy
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from torch.nn.utils import parametrizations
 
 from probact.nn import ConvNet, WideResNet
 from probact.nn.beta.beta_activations import BetaAbs, BetaLeakyReLU, BetaReLU
-from probact.nn.beta.beta_pooling import BetaMaxPool2d
+from probact.nn.beta.beta_pooling import BetaChannelPool, BetaMaxPool2d
 from probact.nn.beta.softening import harden, soften
 
 HARD = 1.0 - 1e-7
@@ -189,6 +191,90 @@ def test_unknown_ones_are_listed(find: dict[str, Any]) -> None:
         soften(nn.Sequential(nn.MaxPool2d(2, return_indices=True)))
 
 
+class Calling(nn.Module):
+    """One function."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize("find", [{}, {"inputs": (IMAGES,)}])
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("selu", torch.selu),
+        ("celu", torch.celu),
+        ("prelu", lambda x: x.prelu(torch.tensor([0.1]))),
+        ("threshold", lambda x: torch.threshold(x, 0.0, 0.0)),
+        ("rrelu", torch.rrelu),
+        ("hardshrink", lambda x: x.hardshrink()),
+        ("max_pool1d", lambda x: torch.max_pool1d(x.flatten(1, 2), 2)),
+        ("fractional_max_pool2d", lambda x: F.fractional_max_pool2d(x, 2, output_size=4)),
+    ],
+)
+def test_unknown_calls_are_listed(name: str, function: Any, find: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"know these calls: {name} in Calling"):
+        soften(Calling(function), **find)
+
+
+def test_windows_of_the_size_of_the_image() -> None:
+    net = Calling(lambda x: F.max_pool2d(x, x.shape[2:]))
+    with pytest.raises(ValueError, match=r"max_pool2d is a number only when .* pass inputs="):
+        soften(net)
+    soft = soften(net, HARD, inputs=(IMAGES,))
+    torch.testing.assert_close(soft(IMAGES), net(IMAGES), atol=1e-5, rtol=0)
+
+
+def test_softened_again() -> None:
+    """Soft layers stay as they are, and forward passes keep the names of their arguments."""
+    soft = soften(Functional(), 0.6)
+    torch.testing.assert_close(soften(soft, 0.9)(IMAGES), soft(IMAGES))
+    assert list(inspect.signature(soft.forward).parameters) == ["x"]
+
+
+def test_hard_layers_below_functions() -> None:
+    """A parent's softened functions leave alone those that a layer with a beta calls."""
+
+    class Parent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.act, self.pool = nn.ReLU(), nn.MaxPool2d(2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.max_pool2d(self.pool(self.act(x)) + F.relu(x - 1.0)[..., ::2, ::2], 2)
+
+    soft, x = soften(Parent(), 0.5), torch.randn(2, 3, 8, 8)
+    soft.act.readout = soft.pool.readout = "hard"
+    below = F.max_pool2d(F.relu(x), 2) + F.silu(x - 1.0)[..., ::2, ::2]
+    torch.testing.assert_close(soft(x), BetaMaxPool2d(2)(below))
+
+
+def test_hard_readouts_are_softened() -> None:
+    layers = [BetaReLU(), BetaLeakyReLU(0.2), BetaAbs(), BetaMaxPool2d(2, 1), BetaChannelPool(3)]
+    wanted = [layer(IMAGES) for layer in layers]
+    for layer, value in zip(layers, wanted, strict=True):
+        layer.readout = "hard"
+        soft = soften(nn.Sequential(layer), 0.5)
+        torch.testing.assert_close(soft(IMAGES), value)
+        again = soften(harden(soft), 0.5)
+        torch.testing.assert_close(again(IMAGES), value)
+
+
+def test_what_keep_and_inputs_must_be() -> None:
+    net = conv_net()
+    for keep in ("ReLU", nn.ReLU, [3]):
+        with pytest.raises(TypeError, match="keep must be a list"):
+            soften(net, keep=keep)
+    with pytest.raises(ValueError, match=r"keep names Relu, features\.99: no such"):
+        soften(net, keep=["features.99", "Relu", "GELU", "gelu", "features.2"])
+    with pytest.raises(TypeError, match="inputs must be a tuple"):
+        soften(net, inputs=IMAGES)
+
+
 def test_keep_inside_a_module_that_calls_functions() -> None:
     with pytest.raises(ValueError, match="keep cannot hold"):
         soften(Functional(), keep=["act"])
@@ -229,13 +315,12 @@ def test_hooks_are_kept() -> None:
 
 
 def test_compile_and_export_of_softened_nets() -> None:
-    for net in (conv_net(), Functional().eval()):
-        soft = soften(net, 0.7)
-        compiled = torch.compile(soft, backend="aot_eager", fullgraph=True)
-        torch.testing.assert_close(compiled(IMAGES), soft(IMAGES))
-        if isinstance(net, ConvNet):
-            exported = torch.export.export(soft, (IMAGES,)).module()
-            torch.testing.assert_close(exported(IMAGES), soft(IMAGES))
+    soft = soften(Functional(), 0.7)
+    compiled = torch.compile(soft, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(IMAGES), soft(IMAGES))
+    for net in (soft, soften(conv_net(), 0.7)):
+        exported = torch.export.export(net, (IMAGES,)).module()
+        torch.testing.assert_close(exported(IMAGES), net(IMAGES))
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, 2.0])

@@ -3,7 +3,7 @@ r"""Affine layers of a network, run with or without their constant term.
 Symbols: x (..., D) vectors or (N, C, H, W) images; u = J x + c, the units of a chain of affine
 modules. Linear, Conv2d, BatchNorm (folded: running statistics, whatever the mode), AvgPool2d,
 Flatten and Identity are affine, and so is a Sequential of them. Nothing is copied: the modules'
-own parameters are read at each call.
+own parameters are read at each call; their forward hooks do not run.
 """
 
 from typing import Literal
@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 __all__ = [
     "affine_steps",
@@ -40,13 +41,18 @@ def affine_steps(module: nn.Module, name: str = "layer") -> list[nn.Module]:
     """The affine modules of `module` in order, nested Sequentials opened.
 
     Raises:
-        TypeError: no module, or one that is not known to be affine.
-        ValueError: BatchNorm in training mode or without running statistics.
+        TypeError: no module, or one that is not known to be affine, among them subclasses with a
+            forward of their own.
+        ValueError: BatchNorm in training mode or without running statistics, a weight that a hook
+            sets (torch.nn.utils.weight_norm, prune), a lazy module without values.
 
     >>> affine_steps(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2).eval()))
     [Conv2d(1, 2, kernel_size=(3, 3), stride=(1, 1)), BatchNorm2d(2, eps=1e-05, momentum=0.1, \
 affine=True, bias=True, track_running_stats=True)]
     """
+    for part in module.modules() if isinstance(module, nn.Sequential) else ():
+        if isinstance(part, nn.Sequential):
+            _check_forward(part, nn.Sequential, name)
     steps = open_steps(module)
     for step in steps:
         _check_affine(step, name)
@@ -60,13 +66,31 @@ def open_steps(module: nn.Module) -> list[nn.Module]:
     return [module]
 
 
+def _check_forward(module: nn.Module, kind: type[nn.Module], name: str) -> None:
+    """Refuse a subclass that computes something else than its base: only parameters are read."""
+    if type(module).forward is not kind.forward:
+        raise TypeError(
+            f"{name} holds a {type(module).__name__}, a {kind.__name__} with a forward of its own"
+        )
+    own = not isinstance(module, nn.Linear | nn.Conv2d) or "weight" in module._parameters
+    if not own and not parametrize.is_parametrized(module, "weight"):
+        raise ValueError(
+            f"{name} holds a {type(module).__name__} whose weight a hook sets at each forward "
+            "pass; use torch.nn.utils.parametrizations, or make it permanent"
+        )
+
+
 def _check_affine(module: nn.Module, name: str) -> None:
-    if not isinstance(module, tuple(_LAYOUTS)):
+    kind = next((kind for kind in _LAYOUTS if isinstance(module, kind)), None)
+    if kind is None:
         known = ", ".join(kind.__name__ for kind in _LAYOUTS)
         raise TypeError(
             f"{name} must be an affine module ({known}, or a Sequential of them), got "
             f"{type(module).__name__}"
         )
+    _check_forward(module, kind, name)
+    if any(isinstance(p, nn.UninitializedParameter) for p in module.parameters()):
+        raise ValueError(f"{name} has weights without a shape: run the lazy module once")
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
         if module.running_mean is None:
             raise ValueError(f"{name} holds a {type(module).__name__} without running statistics")

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from probact.arrays import as_number
-from probact.nn.beta.beta_layer import BetaLayer, check_input
+from probact.nn.beta.beta_layer import BetaLayer, check_input, relu
 from probact.nn.beta.gated import Gate, gated
 from probact.nn.selection.tempered_selection import widened
 
@@ -92,7 +92,7 @@ class _TwoSlopes(BetaLayer):
 
 def _hard(u: Tensor, p: float, q: float) -> Tensor:
     if (p, q) == (0.0, 1.0):
-        return F.relu(u)
+        return relu(u)
     return u.abs() if (p, q) == (-1.0, 1.0) else torch.maximum(p * u, q * u)
 
 
@@ -102,7 +102,7 @@ def _free_energy(u: Tensor, eta: Tensor, p: float, gap: Tensor, entropy: str) ->
     if entropy == "shannon":
         soft = F.softplus(s, threshold=50.0)  # the default of 20 costs 5e-10 in float64
     else:
-        soft = (s + 1.0).clamp(0.0, 2.0).square() / 4.0 + F.relu(s - 1.0)
+        soft = (s + 1.0).clamp(0.0, 2.0).square() / 4.0 + relu(s - 1.0)
     return (p * u if p else 0.0) + soft / eta
 
 

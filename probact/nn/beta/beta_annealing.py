@@ -3,12 +3,13 @@ r"""Change every beta of a network over its training.
 Symbols: beta in (0, 1), eta = beta / (1 - beta). beta towards 1 turns a soft network hard.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
 
-from probact.arrays import check_count
+from probact.arrays import as_number, check_count
 from probact.nn.beta.beta_layer import BetaLayer
 from probact.nn.selection.tempered_selection import TemperedSelection, as_log_eta
 
@@ -21,6 +22,7 @@ def anneal_beta(net: nn.Module, schedule: Iterable[float]) -> Iterator[float]:
     A learned beta is set as well: anneal those that are not (`soften(net, learnable=False)`).
 
     Raises:
+        TypeError: net is no module, schedule no sequence or, at its turn, what is no number.
         ValueError: net has no layer with a beta, or, at its turn, a number outside (0, 1).
 
     >>> from probact.nn.beta.beta_activations import BetaReLU
@@ -28,6 +30,10 @@ def anneal_beta(net: nn.Module, schedule: Iterable[float]) -> Iterator[float]:
     >>> [round(float(net[0].eta), 3) for beta in anneal_beta(net, (0.5, 0.75, 0.9))]
     [1.0, 3.0, 9.0]
     """
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
+    if not isinstance(schedule, Iterable):
+        raise TypeError(f"schedule must be a sequence of numbers, got {schedule!r}")
     layers = [m for m in net.modules() if isinstance(m, BetaLayer | TemperedSelection)]
     if not layers:
         raise ValueError(f"{type(net).__name__} has no layer with a beta: soften it first")
@@ -38,7 +44,7 @@ def _annealed(
     layers: list[BetaLayer | TemperedSelection], schedule: Iterable[float]
 ) -> Iterator[float]:
     for beta in schedule:
-        log_eta = as_log_eta(float(beta), None)
+        log_eta = as_log_eta(as_number(beta, "beta", -math.inf), None)
         with torch.no_grad():
             for layer in layers:
                 layer.log_eta.copy_(log_eta)

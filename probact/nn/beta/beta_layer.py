@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from probact.arrays import check_count
 from probact.nn.selection.tempered_selection import Readout, as_log_eta, widened
@@ -110,3 +111,8 @@ def check_input(u: Any) -> None:
     if not isinstance(u, Tensor) or not u.is_floating_point():
         got = f"a tensor of {u.dtype}" if isinstance(u, Tensor) else type(u).__name__
         raise TypeError(f"the input must be a floating-point tensor, got {got}")
+
+
+def relu(u: Tensor) -> Tensor:
+    """max(u, 0), called so that `soften` does not take it for one of the network's own."""
+    return F.threshold(u, 0.0, 0.0)

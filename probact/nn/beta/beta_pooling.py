@@ -5,7 +5,8 @@ Balestriero & Baraniuk, "From Hard to Soft", ICLR 2019, eq. 7-9. Read-outs: max 
 sum_i t_i u_i ("expectation"), t ("probability"), logsumexp(eta u) / eta ("free_energy").
 beta -> 1 gives the maximum, beta -> 0 the average of the window's numbers, margins left out.
 
-float16 and bfloat16 are computed in float32 and rounded once.
+float16 and bfloat16 are computed in float32 and rounded once. An infinite number in a window gives
+NaN, except for the hard read-out.
 """
 
 from typing import Any
@@ -85,7 +86,8 @@ class BetaMaxPool2d(BetaLayer):
             size = self.windows.kernel_size
             raise ValueError(f"the input {tuple(u.shape)} is smaller than a window {size}")
         if self.readout == "hard":
-            return F.max_pool2d(u, *self.windows)
+            # not max_pool2d, which `soften` takes for one of the network's own
+            return F.max_pool2d_with_indices(u, *self.windows)[0]
         wide, eta = widened(u), self._eta_for(u, u.ndim - 3)
         if self.readout == "probability":
             return window_probability(wide, eta, self.windows).to(u.dtype)

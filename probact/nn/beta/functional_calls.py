@@ -24,18 +24,20 @@ __all__ = [
     "calls_when_run",
     "calls_when_traced",
     "hard_functions",
+    "is_softened",
     "soft_functions",
 ]
 
 _RELU = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
 _LEAKY = (F.leaky_relu, F.leaky_relu_)
 _POOL = (F.max_pool2d, torch.max_pool2d, torch._C._nn.max_pool2d_with_indices)
-_OTHER_NAMES = (
+_OTHERS = (
     "relu6 hardtanh hardtanh_ elu elu_ selu selu_ celu celu_ gelu prelu rrelu rrelu_ threshold "
     "threshold_ hardswish mish hardsigmoid softshrink hardshrink max_pool1d max_pool3d "
     "max_pool2d_with_indices max_pool1d_with_indices max_pool3d_with_indices adaptive_max_pool1d "
     "adaptive_max_pool2d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d"
-).split()
+)
+_OTHER_NAMES = _OTHERS.split()
 _OTHER = {
     getattr(space, name): name
     for space in (F, torch, Tensor)
@@ -223,6 +225,11 @@ def soft_functions(module: nn.Module, soft: Mapping[str, nn.Module]) -> None:
 
     members = {"forward": forward, "softened_from": base}
     module.__class__ = type(f"Soft{base.__name__}", (base,), members)
+
+
+def is_softened(module: nn.Module) -> bool:
+    """Whether `soft_functions` was done."""
+    return "softened_from" in vars(type(module))
 
 
 def hard_functions(module: nn.Module) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from probact.nn.beta.gate_compiled.loops import gate_rows, gate_slopes
@@ -49,7 +49,8 @@ def gated(u: Tensor, g: Tensor, gate: Gate = SWISH) -> Tensor:
     tensor([0., 0.])
     """
     # the compiler fuses the plain formula; transforms of torch.func differentiate it
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    if traced or not all(type(x) in (Tensor, nn.Parameter) for x in (u, g)):  # fake tensors
         return _plain(u, g, gate)
     if gate == SWISH and not g.requires_grad and _is_one(u, g):
         return F.silu(u)

@@ -10,7 +10,7 @@ the original: the tensors are the same. `soft.load_state_dict(checkpoint, strict
 and reports the missing `log_eta` keys, which then keep their values.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -21,10 +21,12 @@ from probact.nn.beta.beta_activations import BetaAbs, BetaLeakyReLU, BetaReLU
 from probact.nn.beta.beta_layer import BetaLayer
 from probact.nn.beta.beta_pooling import BetaChannelPool, BetaMaxPool2d
 from probact.nn.beta.functional_calls import (
+    KNOWN_FUNCTIONS,
     HardCall,
     calls_when_run,
     calls_when_traced,
     hard_functions,
+    is_softened,
     soft_functions,
 )
 from probact.nn.beta.module_tree import shared_copy
@@ -58,14 +60,16 @@ def soften(
 ) -> nn.Module:
     """A network on the same parameters with ReLU, LeakyReLU and MaxPool2d swapped for soft ones.
 
+    So are beta layers with the "hard" read-out, such as `harden` makes of BetaAbs.
+
     Calls of `torch.relu`, `F.relu`, `x.relu()`, `F.leaky_relu` and `F.max_pool2d` in a forward
     pass are softened as well, one beta for each such function of each module; they are found by
     `torch.fx`, or by running the network in evaluation mode on `inputs`. Not recognised are
-    ReLUs written as clamp, maximum or where, and calls in branches that neither sees. A kind of
-    call that appears later in a softened module is an error when it is made. Modules that are not
-    of torch.nn are known by the functions they call, nothing else. SiLU, sigmoid, tanh,
-    softplus and softmax are soft and stay. `net` is unchanged; hooks are kept, the same callables;
-    inplace activations leave their input alone.
+    ReLUs written as clamp, maximum or where, absolute values, and calls in branches that neither
+    sees. A kind of call that appears later in a softened module is an error when it is made.
+    Modules that are not of torch.nn are known by the functions they call, nothing else. SiLU,
+    sigmoid, tanh, softplus and softmax are soft and stay. `net` is unchanged;
+    hooks are kept, the same callables; inplace activations leave their input alone.
 
     Args:
         net: the network.
@@ -77,9 +81,10 @@ def soften(
         inputs: arguments of one forward pass, where `torch.fx` cannot trace the network.
 
     Raises:
-        TypeError: net is no module, or TorchScript.
+        TypeError: net is no module, or TorchScript; keep is no list, or inputs no tuple.
         ValueError: beta outside (0, 1); modules or functions that are not of the family, all
-            listed, unless `keep` names them; a forward pass that cannot be traced.
+            listed, unless `keep` names them; a name in `keep` that nothing has; a forward pass
+            that cannot be traced.
 
     >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
     >>> soft = soften(net, 0.5, learnable=False)
@@ -88,6 +93,8 @@ def soften(
     """
     if not isinstance(net, nn.Module) or isinstance(net, torch.jit.ScriptModule):
         raise TypeError(f"net must be a Python module, got {type(net).__name__}")
+    if inputs is not None and not isinstance(inputs, tuple | list):
+        raise TypeError(f"inputs must be a tuple of arguments, got {type(inputs).__name__}")
     options = {"learnable": learnable, "detach_gate": detach_gate}
     device, kept = device_of(net), _kept(net, keep)
     BetaReLU(beta)  # a wrong beta is the first thing to know
@@ -126,9 +133,21 @@ def _hard_call(module: nn.Module) -> HardCall | None:
         return HardCall(
             "max_pool2d", (m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode)
         )
-    if isinstance(module, BetaAbs) and module.readout == "hard":
-        return HardCall("abs")
+    if isinstance(module, BetaLayer) and module.readout == "hard":
+        return _hard_readout(module)
     return None
+
+
+def _hard_readout(module: BetaLayer) -> HardCall | None:
+    if isinstance(module, BetaReLU):
+        return HardCall("relu")
+    if isinstance(module, BetaLeakyReLU):
+        return HardCall("leaky_relu", (module.negative_slope,))
+    if isinstance(module, BetaAbs):
+        return HardCall("abs")
+    if isinstance(module, BetaChannelPool):
+        return HardCall("channel_pool", (module.groups,))
+    return HardCall("max_pool2d", module.windows) if isinstance(module, BetaMaxPool2d) else None
 
 
 def _soft_module(call: HardCall, beta: float | Tensor, options: dict[str, Any]) -> BetaLayer:
@@ -138,11 +157,14 @@ def _soft_module(call: HardCall, beta: float | Tensor, options: dict[str, Any]) 
         return BetaLeakyReLU(call.options[0], beta, **options)
     if call.name == "abs":
         return BetaAbs(beta, **options)
+    if call.name == "channel_pool":
+        return BetaChannelPool(*call.options, beta=beta, **options)
     return BetaMaxPool2d(*call.options, beta=beta, **options)
 
 
 def _kept(net: nn.Module, keep: Sequence[str | type[nn.Module]]) -> set[int]:
     """Identities of the modules that stay, with all that is below them."""
+    _check_keep(net, keep)
     classes = tuple(item for item in keep if isinstance(item, type))
     return {
         id(below)
@@ -150,6 +172,17 @@ def _kept(net: nn.Module, keep: Sequence[str | type[nn.Module]]) -> set[int]:
         if path in keep or type(module).__name__ in keep or isinstance(module, classes)
         for below in module.modules()
     }
+
+
+def _check_keep(net: nn.Module, keep: Sequence[str | type[nn.Module]]) -> None:
+    items = keep if isinstance(keep, Collection) and not isinstance(keep, str) else [None]
+    if not all(isinstance(item, str | type) for item in items):
+        raise TypeError(f"keep must be a list of names and classes, got {keep!r}")
+    known = {type(module).__name__ for module in net.modules()} | KNOWN_FUNCTIONS | set(dir(nn))
+    known |= {path for path, _ in net.named_modules()}
+    strange = sorted(item for item in keep if isinstance(item, str) and item not in known)
+    if strange:
+        raise ValueError(f"keep names {', '.join(strange)}: no such module, class or function")
 
 
 def _refuse_unknown(net: nn.Module, kept: set[int]) -> None:
@@ -187,7 +220,7 @@ def _functional_calls(
         path = paths.get(id(module))
         if isinstance(call, str) or path is None:
             unknown.append(f"{name} in {type(module).__name__} ({path or 'net'})")
-        else:
+        elif not is_softened(module):
             soft.setdefault(path, set()).add(call)
     if unknown:
         raise ValueError(

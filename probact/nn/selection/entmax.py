@@ -3,9 +3,10 @@ r"""Tsallis selections: the entmax maps from scores to a simplex.
 Symbols: s (..., R) scaled scores; alpha > 1 order; t (..., R) = argmax_t <t, s> + H_alpha(t) over
 the simplex, with H_alpha(t) = (1 - sum_r t_r^alpha) / (alpha (alpha - 1)) in nats at alpha -> 1.
 The optimum is t_r = [1 + (alpha - 1)(s_r - kappa)]_+^(1 / (alpha - 1)), kappa such that t sums to
-one (Peters, Niculae & Martins 2019, eq. 10, with tau = (alpha - 1) kappa - 1). In kappa the limit
-alpha -> 1 is exp(s_r - kappa) and loses no digits. Scores of -inf stand for absent regions, t = 0;
-a row with NaN gives NaN.
+one (Peters, Niculae & Martins 2019, eq. 10, with tau = (alpha - 1) kappa - 1). In v = log max t
+and order = alpha - 1, t_r = e^v [1 + order (s_r - max s) e^(-order v)]_+^(1 / order): the limit
+order -> 0 is a softmax, and neither it nor a large order loses digits. Scores of -inf stand for
+absent regions, t = 0; a row with NaN gives NaN.
 """
 
 import math
@@ -15,9 +16,18 @@ import torch
 from torch import Tensor
 
 from probact.arrays import as_number
+from probact.nn.selection.tempered_selection import check_scores, widened
 
-__all__ = ["entmax", "entmax15", "entmax_bisect", "sparsemax", "tsallis_entropy"]
+__all__ = [
+    "entmax",
+    "entmax15",
+    "entmax_bisect",
+    "entmax_of_order",
+    "sparsemax",
+    "tsallis_entropy",
+]
 
+_LARGEST_EXPONENT = 80.0  # of float32; what it is multiplied with is 0 or leaves the support
 _LOG1P = tuple((-1.0) ** n / (n + 1) for n in range(10))  # of log1p(y) / y
 _EXPM1 = tuple(1.0 / math.factorial(n + 1) for n in range(10))  # of expm1(y) / y
 
@@ -28,23 +38,28 @@ def entmax(s: Tensor, alpha: float) -> Tensor:
     Differentiable twice in s. float16 and bfloat16 are computed in float32 and rounded back.
 
     Raises:
-        TypeError: alpha is no number.
-        ValueError: alpha < 1 or not finite.
+        TypeError: alpha is no number, s no floating-point tensor.
+        ValueError: alpha < 1 or not finite, s without regions.
 
     >>> entmax(torch.tensor([0.0, 0.5, 3.0]), 2.0)
     tensor([0., 0., 1.])
     """
     alpha = as_number(alpha, "alpha", 1.0, inclusive=True)
-    wide = s.float() if s.dtype in (torch.float16, torch.bfloat16) else s
-    if alpha == 1.0:
-        t = torch.softmax(wide, -1)
-    elif alpha == 2.0:
-        t = sparsemax(wide)
-    elif alpha == 1.5:
-        t = entmax15(wide)
-    else:
-        t = entmax_bisect(wide, alpha - 1.0)
-    return t.to(s.dtype)
+    check_scores(s)
+    return entmax_of_order(widened(s), alpha - 1.0).to(s.dtype)
+
+
+def entmax_of_order(s: Tensor, order: float) -> Tensor:
+    """`entmax` of float32 or float64 scores at alpha = 1 + order, unchecked.
+
+    >>> entmax_of_order(torch.tensor([0.0, 0.5]), 1.0)
+    tensor([0.2500, 0.7500])
+    """
+    if order == 0.0:
+        return torch.softmax(s, -1)
+    if order == 1.0:
+        return sparsemax(s)
+    return entmax15(s) if order == 0.5 else entmax_bisect(s, order)
 
 
 def sparsemax(s: Tensor) -> Tensor:
@@ -97,8 +112,9 @@ def _root15(mean: Tensor, square: Tensor, size: Tensor) -> Tensor:
 def entmax_bisect(s: Tensor, order: float | Tensor) -> Tensor:
     """Any alpha = 1 + order, order > 0 a number or 0-d tensor; differentiable twice in both.
 
-    kappa lies in [0, (1 - R^-order) / order] below the largest score. It is bisected to the last
-    digit without gradient; two Newton steps with gradient then make its derivatives exact.
+    The unknown is v = log max_r t_r in [-log R, 0], bisected to the last digit without gradient;
+    two Newton steps, of which only the gradient is kept, then make its derivatives exact. A weight
+    at the edge of the support has the error eps^(1 / order), so alpha is best kept below 4.
 
     >>> entmax_bisect(torch.tensor([0.0, 0.5]), 1.0)  # sparsemax
     tensor([0.2500, 0.7500])
@@ -106,18 +122,32 @@ def entmax_bisect(s: Tensor, order: float | Tensor) -> Tensor:
     s, absent = _shifted(s)
     with torch.no_grad():
         fixed = torch.as_tensor(order, dtype=s.dtype, device=s.device)
-        low = torch.zeros_like(s[..., :1])
-        high = low - torch.expm1(-fixed * math.log(s.shape[-1])) / fixed
+        high = torch.zeros_like(s[..., :1])
+        low = high - math.log(s.shape[-1])
         for _ in range(60 if s.dtype == torch.float64 else 30):
             middle = 0.5 * (low + high)
-            above = _powers(s - middle, fixed, absent).sum(-1, keepdim=True) > 1.0
-            low, high = torch.where(above, middle, low), torch.where(above, high, middle)
-        kappa = 0.5 * (low + high)
+            above = _weights(s, middle, fixed, absent).sum(-1, keepdim=True) > 1.0
+            low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+        v = high  # where no region of the support is lost
     for _ in range(2):
-        t = _powers(s - kappa, order, absent)
-        slope = _powers(s - kappa, order, absent, 1.0 - order).sum(-1, keepdim=True)
-        kappa = kappa + (t.sum(-1, keepdim=True) - 1.0) / slope
-    return _powers(s - kappa, order, absent)
+        excess = _weights(s, v, order, absent).sum(-1, keepdim=True) - 1.0
+        slope = _weights(s, v, order, absent, 1.0 - order).sum(-1, keepdim=True)
+        step = excess / slope
+        v = v - (step - step.detach())
+    t = _weights(s, v, order, absent)
+    return t / t.sum(-1, keepdim=True)
+
+
+def _weights(
+    s: Tensor,
+    v: Tensor,
+    order: float | Tensor,
+    absent: Tensor,
+    power: float | Tensor = 1.0,
+) -> Tensor:
+    """e^v [1 + order s e^(-order v)]_+^(power / order), t at power 1, dt/dv at 1 - order."""
+    scale = torch.exp((-order * v).clamp_max(_LARGEST_EXPONENT))
+    return v.exp() * _powers(s * scale, order, absent, power)
 
 
 def _powers(

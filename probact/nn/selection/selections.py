@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from probact.arrays import as_number
-from probact.nn.selection.entmax import entmax, entmax_bisect, tsallis_entropy
+from probact.nn.selection.entmax import entmax_bisect, entmax_of_order, tsallis_entropy
 from probact.nn.selection.tempered_selection import (
     Selection,
     TemperedSelection,
@@ -118,7 +118,7 @@ class Tsallis(TemperedSelection):
 
     def _select(self, s: Tensor) -> Tensor:
         if self.order_logit is None:
-            return entmax(s, 1.0 + self._order)
+            return entmax_of_order(s, self._order)
         return entmax_bisect(s, self._order_like(s))
 
     def forward(self, scores: Tensor) -> Tensor:
