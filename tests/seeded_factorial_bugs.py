@@ -8,6 +8,7 @@ HARMONIUM = "distributions/test_harmonium.py::"
 MIXTURE = "models/test_factorial_mixture.py::"
 LEARNING = "models/test_factorial_learning.py::"
 PATCHES = "models/test_apodized_patches.py::"
+OWN = "models/test_own_parameters.py::"
 GIBBS = "inference/test_factorial_gibbs.py::"
 BLOCK_GIBBS = "inference/test_harmonium_gibbs.py::"
 ANNEALED = "inference/test_annealed_importance.py::"
@@ -26,7 +27,20 @@ FACTORIAL_BUGS = [
     *seeded(
         "distributions/harmonium.py",
         f"{HARMONIUM}test_gradients",
-        ("table kept with its graph", "if not weights.requires_grad:", "if True:"),
+        (
+            "table kept with its graph",
+            "if not any(p.requires_grad for p in (self.slopes, self.offsets, self.noise)):",
+            "if True:",
+        ),
+    ),
+    *seeded(
+        "distributions/harmonium.py",
+        f"{HARMONIUM}test_gradients_after_a_draw",
+        (
+            "table of a draw kept",
+            "if not any(p.requires_grad for p in (self.slopes, self.offsets, self.noise)):",
+            "if not weights.requires_grad:",
+        ),
     ),
     *seeded(
         "distributions/harmonium.py",
@@ -116,6 +130,16 @@ FACTORIAL_BUGS = [
         "models/factorial_mixture.py",
         f"{MIXTURE}test_a_plate_around_the_program_is_refused",
         ("plates let in", "    if around:\n", "    if False:\n"),
+    ),
+    *seeded(
+        "models/own_parameters.py",
+        f"{OWN}test_two_programs_do_not_share_parameters",
+        ("parameters through Pyro's store", "if held is None:", "if True:"),
+    ),
+    *seeded(
+        "models/own_parameters.py",
+        f"{OWN}test_pyros_svi_takes_a_gradient_step",
+        ("parameters unseen", "if not self._pyro_context.active:", "if True:"),
     ),
     *seeded(
         "models/layer_guide.py",

@@ -121,7 +121,8 @@ class Harmonium(TorchDistribution):
 
     def logits(self, x: Tensor) -> Tensor:
         """(<A_kr, x> + B_kr) / s2, (..., K, R), for x (..., D)."""
-        scores = x @ self.slopes.flatten(0, 1).T
+        x = self._inputs(x)
+        scores = x @ self.slopes.flatten(0, 1).T.to(x.dtype)
         logits: Tensor = (scores.unflatten(-1, self.offsets.shape) + self.offsets) / self.noise
         return logits
 
@@ -133,6 +134,7 @@ class Harmonium(TorchDistribution):
         """Log density in nats of x (..., D); up to -log Z where not `normalized`."""
         if self._validate_args:
             self._validate_sample(value)
+        value = self._inputs(value)
         free = self.logits(value).logsumexp(-1).sum(-1) - value.square().sum(-1) / (2 * self.noise)
         free = free - self.log_normalizer if self.normalized else free
         return free.expand(torch.broadcast_shapes(free.shape, self._batch_shape))
@@ -175,6 +177,8 @@ class Harmonium(TorchDistribution):
         stream = as_generator(generator, seed, self.slopes.device)
         shape = self._extended_shape(Size(sample_shape))
         with torch.no_grad():
+            if 0 in shape:
+                return self.slopes.new_zeros(shape)
             if self.normalized:
                 codes = self._draw_codes(shape[:-1], stream)
                 return self.sample_given(codes, generator=stream)
@@ -194,8 +198,29 @@ class Harmonium(TorchDistribution):
 
     def sample_given(self, codes: Tensor, *, generator: Generator | None = None) -> Tensor:
         """x (..., D) from N(mu_t, s2 I), for codes (..., K)."""
-        loc = code_means(self.slopes, codes).detach()
+        loc = code_means(self.slopes, self._regions(codes)).detach()
         return loc + self._noise(loc.shape, generator)
+
+    def _inputs(self, x: Any) -> Tensor:
+        """x (..., D) of the wider floating type of x and the slopes."""
+        if not isinstance(x, Tensor) or x.is_complex():
+            kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise TypeError(f"x must be a tensor of real numbers, got {kind}")
+        if x.shape[-1:] != self._event_shape:
+            raise ValueError(f"x must be (..., {self.dim}), got shape {tuple(x.shape)}")
+        return x.to(torch.promote_types(x.dtype, self.slopes.dtype))
+
+    def _regions(self, codes: Any) -> Tensor:
+        """Checked codes (..., K), int64."""
+        integer = isinstance(codes, Tensor) and not (
+            codes.is_floating_point() or codes.is_complex()
+        )
+        if not integer or codes.shape[-1:] != (self.num_units,):
+            raise ValueError(f"codes must be an integer tensor (..., {self.num_units})")
+        if bool(((codes < 0) | (codes >= self.num_regions)).any()):
+            raise ValueError(f"codes must be integers from 0 to {self.num_regions - 1}")
+        whole: Tensor = codes.long()
+        return whole
 
     def _draw_codes(self, shape: Size, generator: Generator | None) -> Tensor:
         probs = self.code_log_prob.exp()
@@ -208,13 +233,14 @@ class Harmonium(TorchDistribution):
         return z * self.noise.detach().sqrt()
 
     def _code_weights(self) -> Tensor:
-        """(sum_k B_k,t_k + |mu_t|^2 / 2) / s2, (R^K,); kept where it has no gradient."""
+        """(sum_k B_k,t_k + |mu_t|^2 / 2) / s2, (R^K,); kept where it can have no gradient."""
         if self._known is not None:
             return self._known
         self._require_enumerable()
         own = self.offsets + 0.5 * self.slopes.square().sum(-1)  # (K, R)
         weights = (code_sums(own) + pair_sums(gram_of(self.slopes))) / self.noise
-        if not weights.requires_grad:
+        # not weights.requires_grad: false while gradients are off, as they are in `sample`
+        if not any(p.requires_grad for p in (self.slopes, self.offsets, self.noise)):
             self._known = weights
         return weights
 

@@ -58,11 +58,16 @@ def as_noise(noise: Any, slopes: Tensor, *, per_unit: bool = False) -> Tensor:
     expected = f"() or ({len(slopes)},), one a unit" if per_unit else "one number"
     if value.shape not in ((), *([slopes.shape[:1]] if per_unit else [])):
         raise ValueError(f"noise must be {expected}, got shape {tuple(value.shape)}")
-    wrong = ~((value > 0.0) & value.isfinite())
+    held = value.to(slopes.dtype)
+    smallest = torch.finfo(slopes.dtype).tiny  # below it 1 / s2 may be infinite
+    wrong = ~((held >= smallest) & held.isfinite())
     if bool(wrong.any()):
         got = float(value.detach()[wrong][0])
-        raise ValueError(f"noise is a variance: it must be finite and above 0, got {got!r}")
-    return value.to(slopes.dtype)
+        range_ = f", beyond the range of {slopes.dtype}" if 0.0 < got < torch.inf else ""
+        raise ValueError(
+            f"noise is a variance: it must be finite and above 0, got {got!r}{range_}"
+        )
+    return held
 
 
 def require_finite(value: Tensor, name: str) -> None:

@@ -24,7 +24,7 @@ from probact.inference.factorial_sweep import Colours, FactorialProblem, check_c
 
 __all__ = ["AnnealedEstimate", "annealed_evidence", "annealed_log_normalizer"]
 
-_ENTRIES = 2**23  # of chains x rows x dimensions held at a time
+_ENTRIES = 2**23  # of chains x rows x dimensions or units held at a time
 _POWER = 2.0  # temperatures (j/T)^2: closest together where the likelihood sets in
 
 
@@ -60,7 +60,8 @@ def annealed_evidence(
     """
     problem = pose(model, x, check_colours(colours), 1e-9)
     generator = _checked(num_chains, num_temperatures, seed, problem.x.device)
-    step = max(1, _ENTRIES // (num_chains * problem.x.shape[1]))
+    wide = max(problem.x.shape[1], problem.parameters.num_units)
+    step = max(1, _ENTRIES // (num_chains * wide))
     steps = _temperatures(num_temperatures)
     parts = [
         _factorial_log_weights(problem._replace(x=rows), num_chains, steps, generator)

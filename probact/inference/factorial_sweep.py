@@ -92,6 +92,8 @@ def pose(model: Any, data: Any, colours: str | tuple[int, ...], tol: float) -> F
     if not all(hasattr(model, name) for name in FactorialModel.__annotations__):
         kind = type(model).__name__
         raise ValueError(f"model must be a FactorialMixture for this kernel, got {kind}")
+    if isinstance(data, tuple) and len(data) != 1:
+        raise ValueError(f"data must be x alone for this kernel, got {len(data)} arrays")
     (value,) = data if isinstance(data, tuple) else (data,)
     if value is None:
         raise ValueError("x must be a matrix (N, D): this kernel draws codes given data, got None")

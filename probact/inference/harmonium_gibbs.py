@@ -114,6 +114,8 @@ def _pose(model: Any, data: Any) -> tuple[Harmonium, Tensor | None]:
         kind = type(model).__name__
         raise ValueError(f"model must be a HarmoniumModel for this kernel, got {kind}")
     law = Harmonium(model.slopes.detach(), model.offsets.detach(), model.noise.detach())
+    if isinstance(data, tuple) and len(data) > 1:
+        raise ValueError(f"data must be x alone for this kernel, got {len(data)} arrays")
     (value,) = data if isinstance(data, tuple) and data else (data,)
     if value is None or isinstance(value, tuple):
         return law, None

@@ -86,12 +86,18 @@ def assemble(patches: Tensor, window: Tensor, image_size: tuple[int, int], strid
 
     Pixels that no window reaches are NaN: nothing is known of them.
 
+    Raises: ValueError as `window_cover`, or for patches of another shape.
     >>> x, h = torch.rand(1, 1, 8, 8).double(), hann_window(4)
     >>> back = assemble(apodized_patches(x, h, 2), h, (8, 8), 2)
     >>> bool((back - x)[..., 1:7, 1:7].abs().max() < 1e-12)
     True
     """
     size = _window_size(window, image_size, stride)
+    high, wide = _sites(image_size, size, stride)
+    _require_floats(patches, "patches")
+    if patches.ndim != 3 or patches.shape[1] % size**2 or patches.shape[2] != high * wide:
+        wanted = f"(N, C k k, P) with k = {size}, P = {high * wide}"
+        raise ValueError(f"patches must be {wanted}, got shape {tuple(patches.shape)}")
     cover = window_cover(window.to(patches), image_size, stride)
     total = F.fold(patches, image_size, size, stride=stride)
     return torch.where(cover > 0, total / torch.where(cover > 0, cover, 1.0), torch.nan)
@@ -104,6 +110,7 @@ def patch_bound(x: Tensor, models: Tensor, window: Tensor, stride: int) -> tuple
     windows are a partition of unity; the right one M sum_p |h x_p - A_p|^2.
     """
     patches = apodized_patches(x, window, stride)
+    _require_floats(models, "models")
     if models.shape != patches.shape:
         raise ValueError(
             f"models must be (N, C k k, P) = {tuple(patches.shape)}, got {tuple(models.shape)}"
@@ -115,7 +122,11 @@ def patch_bound(x: Tensor, models: Tensor, window: Tensor, stride: int) -> tuple
 
 
 def layer_filters(slopes: Tensor, window: Tensor) -> Tensor:
-    """W = h A, the layer's filters (..., k, k) for patch vectors A (..., k, k)."""
+    """W = h A, the layer's filters (..., k, k) for patch vectors A (..., k, k).
+
+    Raises: TypeError for other than floating tensors; ValueError for a window of another size.
+    """
+    _check_alike(slopes, "slopes", window)
     return slopes * window.to(slopes)
 
 
@@ -124,10 +135,11 @@ def patch_slopes(filters: Tensor, window: Tensor, floor: float = 1e-3) -> Tensor
 
     Where h < floor the layer cannot tell A, and `layer_filters` does not give W back.
 
-    Raises: ValueError for a floor that is not positive.
+    Raises: ValueError for a floor that is not positive; and as `layer_filters`.
     >>> patch_slopes(torch.ones(1, 1), torch.full((1, 1), 0.5))
     tensor([[2.]])
     """
+    _check_alike(filters, "filters", window)
     smallest = as_number(floor, "floor")
     return filters / window.to(filters).clamp_min(smallest)
 
@@ -136,14 +148,20 @@ def site_mean(codes: Tensor, slopes: Tensor, stride: int) -> Tensor:
     """mu_t = sum_p P_p' A_p,t_p, (N, C, H, W): the mean of the image given codes.
 
     codes (N, J, H', W') integers, slopes (J, R, C, k, k): one transposed convolution.
+
+    Raises: TypeError or ValueError for other types, shapes or codes, or stride < 1.
     """
+    check_count(stride, "stride")
+    _require_floats(slopes, "slopes")
+    if not isinstance(codes, Tensor):
+        raise TypeError(f"codes must be a tensor, got {type(codes).__name__}")
     if slopes.ndim != 5 or codes.ndim != 4 or codes.shape[1] != slopes.shape[0]:
         shapes = tuple(codes.shape), tuple(slopes.shape)
         raise ValueError(f"codes must be (N, J, H', W') and slopes (J, R, C, k, k), got {shapes}")
     num_regions = slopes.shape[1]
     if codes.is_floating_point() or bool(((codes < 0) | (codes >= num_regions)).any()):
         raise ValueError(f"codes must be integers from 0 to {num_regions - 1}")
-    held = F.one_hot(codes, num_regions).to(slopes)  # (N, J, H', W', R)
+    held = F.one_hot(codes.long(), num_regions).to(slopes)  # (N, J, H', W', R)
     held = held.movedim(-1, 2).flatten(1, 2)  # (N, J R, H', W')
     return F.conv_transpose2d(held, slopes.flatten(0, 1), stride=stride)
 
@@ -192,6 +210,7 @@ def conv_colours(
     """
     most_patches(size, stride)
     check_count(num_channels, "num_channels")
+    _check_size(sites, "sites", 1)
     reach = math.ceil(size / stride)
     rows, columns = (torch.arange(n) % reach for n in sites)
     place = (reach * rows.unsqueeze(1) + columns).flatten()
@@ -204,12 +223,14 @@ def _image_size(x: Tensor) -> tuple[int, int]:
 
 
 def _check_images(x: Tensor) -> None:
+    _require_floats(x, "x")
     if x.ndim != 4:
         raise ValueError(f"x must be images (N, C, H, W), got shape {tuple(x.shape)}")
 
 
 def _window_size(window: Tensor, image_size: tuple[int, int], stride: int) -> int:
     check_count(stride, "stride")
+    _require_floats(window, "window")
     if window.ndim != 2 or window.shape[0] != window.shape[1] or window.numel() == 0:
         raise ValueError(f"window must be (k, k), got shape {tuple(window.shape)}")
     _sites(image_size, int(window.shape[0]), stride)
@@ -219,6 +240,25 @@ def _window_size(window: Tensor, image_size: tuple[int, int], stride: int) -> in
 def _sites(image_size: tuple[int, int], size: int, stride: int) -> tuple[int, int]:
     """H', W'. Raises: ValueError for patches larger than the image."""
     check_count(stride, "stride")
-    if len(image_size) != 2 or min(image_size) < size:
-        raise ValueError(f"image_size must be (H, W) of at least {size}, got {image_size}")
+    _check_size(image_size, "image_size", size)
     return (image_size[0] - size) // stride + 1, (image_size[1] - size) // stride + 1
+
+
+def _check_size(size: Any, name: str, smallest: int) -> None:
+    whole = isinstance(size, tuple | list) and len(size) == 2
+    if not whole or not all(type(n) is int and n >= smallest for n in size):
+        raise ValueError(f"{name} must be two integers of at least {smallest}, got {size!r}")
+
+
+def _check_alike(value: Any, name: str, window: Any) -> None:
+    _require_floats(value, name)
+    _require_floats(window, "window")
+    if window.ndim != 2 or value.shape[-2:] != window.shape:
+        shapes = f"{tuple(value.shape)} and {tuple(window.shape)}"
+        raise ValueError(f"{name} must end in the shape (k, k) of the window, got {shapes}")
+
+
+def _require_floats(value: Any, name: str) -> None:
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"{name} must be a tensor of floating type, got {kind}")

@@ -104,6 +104,8 @@ def fit_em(
 
     Ends after `iterations`, or when the bound gains less than `tolerance`.
     """
+    if not bool(x.square().sum().isfinite()):
+        raise ValueError("x is too large: the sum of its squares is not finite")
     p, bounds = start, []
     for _ in range(iterations):
         new, bound = em_step(x, p, posterior, sweeps)

@@ -61,16 +61,16 @@ class EMFit(NamedTuple):
 class FactorialMixture(FactorialLayer):
     """Joint generative model of a layer: every unit adds one of its R vectors to x.
 
-    Everything is float64. `probact.sample` draws codes by Gibbs; `probact.fit` trains a learnable
-    model by the ELBO whose guide is the layer itself (`objective`). `FactorialMixture.em` fits by
-    expectation-maximisation.
+    Everything is float64 (float32 after `.float()`). `probact.sample` draws codes by Gibbs;
+    `probact.fit` trains a learnable model by the ELBO whose guide is the layer itself
+    (`objective`). `FactorialMixture.em` fits by expectation-maximisation.
 
     Args:
         slopes: A (K, R, D), tensor or array.
         weights: pi (K, R), rows >= 0 that sum to one.
         noise: variance s2 > 0.
         offset: b (D,), default zero.
-        learnable: A, log pi, log s2 and b become parameters.
+        learnable: A, log pi, log s2 and b become parameters; then no weight may be 0.
 
     Raises:
         TypeError: a parameter is not real floating data.
@@ -141,7 +141,7 @@ class FactorialMixture(FactorialLayer):
         posterior: "exact" sums over all codes, "mean_field" maximises the bound instead.
 
         Raises: ValueError for too many codes, a start of another shape, equal rows, or rows that
-        the codes explain exactly.
+        the codes explain exactly; TypeError for a start of another kind.
         """
         rows = as_matrix(x, "x").double()
         for name, count in (("num_units", num_units), ("num_regions", num_regions)):
@@ -158,6 +158,8 @@ class FactorialMixture(FactorialLayer):
             stream = Generator(rows.device).manual_seed(seed)
             first = first_parameters(rows, num_units, num_regions, stream)
         else:
+            if not isinstance(start, FactorialMixture):
+                raise TypeError(f"start must be a FactorialMixture, got {type(start).__name__}")
             first, offset = start.parameters_now, start.offset
             if first.slopes.shape != (num_units, num_regions, rows.shape[1]):
                 raise ValueError(f"start has slopes {tuple(first.slopes.shape)}, other than asked")
@@ -270,7 +272,7 @@ class FactorialMixture(FactorialLayer):
         z = torch.randn(
             num_samples,
             self.dim,
-            dtype=torch.float64,
+            dtype=self.slopes.dtype,
             device=self.slopes.device,
             generator=stream,
         )

@@ -3,8 +3,9 @@
 from typing import Any, Self
 
 import torch
-from pyro.nn import PyroModule, PyroParam
+from pyro.nn import PyroModule
 from torch import Tensor
+from torch.nn import Parameter
 
 from probact.arrays import as_matrix
 from probact.distributions.factorial_code import FactorialParameters
@@ -16,12 +17,13 @@ from probact.distributions.layer_parameters import (
 )
 from probact.distributions.sphere_parameters import as_real_tensor
 from probact.models.layer_guide import layer_offsets, log_weights_of_offsets
+from probact.models.own_parameters import OwnParameters
 from probact.nn.affine.max_affine import MaxAffine
 
 __all__ = ["FactorialLayer"]
 
 
-class FactorialLayer(PyroModule):
+class FactorialLayer(OwnParameters):
     """Abstract: the parameters of a factorial mixture, checked, in float64.
 
     They are parameters of the module where it is learnable, else buffers.
@@ -37,9 +39,12 @@ class FactorialLayer(PyroModule):
     ) -> None:
         super().__init__()
         slopes = as_slopes(slopes).detach().double()
+        log_weights = _log_weights(weights, slopes)
+        if learnable and bool(log_weights.isinf().any()):
+            raise ValueError("weights must be above 0 to be learnable: log 0 has no gradient")
         self._keep(
             slopes,
-            _log_weights(weights, slopes),
+            log_weights,
             as_noise(noise, slopes).detach().log(),
             _offset(offset, slopes),
             learnable,
@@ -54,7 +59,7 @@ class FactorialLayer(PyroModule):
         for name, value in tensors.items():
             value = value.detach().clone()
             if learnable:
-                setattr(self, name, PyroParam(value))
+                setattr(self, name, Parameter(value))
             else:
                 self.register_buffer(name, value)
         self.dims = {"x": ("feature",)}
@@ -132,7 +137,7 @@ class FactorialLayer(PyroModule):
         return q
 
     def _rows(self, x: Any) -> Tensor:
-        rows = as_matrix(x, "x").double().to(self.slopes.device)
+        rows = as_matrix(x, "x").to(self.slopes)
         if rows.shape[1] != self.dim:
             raise ValueError(f"x must have {self.dim} columns, got {rows.shape[1]}")
         return rows

@@ -41,7 +41,8 @@ def layer_patches(layer: nn.Module, x: Tensor) -> Tensor:
     L counts the output positions row by row: `layer(x)` is one linear map of each patch.
 
     Raises:
-        TypeError: layer is no Conv2d, nor one with a BatchNorm2d behind it.
+        TypeError: layer is no Conv2d, nor one with a BatchNorm2d behind it; x is no tensor of
+            floating type.
         ValueError: a grouped convolution, or x of another shape or not finite.
 
     >>> conv, x = nn.Conv2d(3, 4, 3, padding=1), torch.randn(2, 3, 8, 8)
@@ -50,12 +51,18 @@ def layer_patches(layer: nn.Module, x: Tensor) -> Tensor:
     True
     """
     conv = _convolution(layer)
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"x must be a tensor of floating type, got {kind}")
     if x.ndim != 4 or x.shape[1] != conv.in_channels:
         wanted = f"(N, {conv.in_channels}, H, W)"
         raise ValueError(f"x must be {wanted} for this layer, got shape {tuple(x.shape)}")
     check_finite(x, "x")
     mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
-    padded = F.pad(x, conv._reversed_padding_repeated_twice, mode=mode)
+    try:
+        padded = F.pad(x, conv._reversed_padding_repeated_twice, mode=mode)
+    except RuntimeError as error:
+        raise ValueError(f"x is too small for the layer's {mode} padding: {error}") from error
     reach = [d * (k - 1) + 1 for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
     if padded.shape[2] < reach[0] or padded.shape[3] < reach[1]:
         size = f"{padded.shape[2]} x {padded.shape[3]}"

@@ -54,6 +54,8 @@ def _spread(x: Tensor, count: int, generator: Generator) -> tuple[Tensor, Tensor
     order = torch.randperm(len(x), generator=generator, device=x.device)[:_SEED_ROWS]
     rows = x[order]
     chosen, square = [0], (rows - rows[0]).square().sum(1)  # the rows are in random order
+    if not bool(square.isfinite().all()):
+        raise ValueError("x is too large: squared distances of its rows are not finite")
     for size in range(1, count + 1):
         if not bool(square.any()):
             raise ValueError(f"x must have more than {size} distinct rows, a region each and one")

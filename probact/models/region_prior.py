@@ -22,6 +22,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from probact.distributions.layer_parameters import as_max_affine, as_noise
+from probact.distributions.sphere_parameters import as_real_tensor
+
 __all__ = [
     "RegionPrior",
     "describe_prior",
@@ -71,32 +74,39 @@ class RegionPrior(NamedTuple):
         return pd.DataFrame(rows).rename_axis("unit")
 
 
-def weights_from_offsets(slopes: Tensor, offsets: Tensor, noise: Tensor | float) -> Tensor:
+def weights_from_offsets(slopes: Any, offsets: Any, noise: Any) -> Tensor:
     """Weights pi (K, R) of the mixtures whose selection is that of slopes and offsets.
 
-    Paper 2, Theorem 2 solved for pi. For a ReLU unit without bias sigmoid(|w|^2 / (2 sigma^2)):
+    Paper 2, Theorem 2 solved for pi. For a ReLU unit without bias sigmoid(|w|^2 / (2 sigma^2)).
+
+    Raises: TypeError or ValueError for other shapes, numbers that are not finite, or a noise that
+    is no variance.
 
     >>> slopes = torch.tensor([[[0.0, 0.0], [0.6, 0.8]]])
     >>> weights_from_offsets(slopes, torch.zeros(1, 2), 1.0)
     tensor([[0.3775, 0.6225]])
     """
-    return torch.softmax(_log_masses(slopes, offsets, noise), -1)
+    return torch.softmax(_log_masses(*_checked(slopes, offsets, noise)), -1)
 
 
-def gauge_from_offsets(slopes: Tensor, offsets: Tensor, noise: Tensor | float) -> Tensor:
+def gauge_from_offsets(slopes: Any, offsets: Any, noise: Any) -> Tensor:
     """Gauge g (K,): what the offsets hold beyond -|A|^2 / 2 + sigma^2 log pi.
+
+    Raises: as `weights_from_offsets`.
 
     >>> slopes = torch.tensor([[[0.0, 0.0], [0.6, 0.8]]])
     >>> gauge_from_offsets(slopes, torch.zeros(1, 2), 1.0)  # log(1 + exp(1 / 2))
     tensor([0.9741])
     """
-    return _per_unit(noise, slopes)[..., 0] * _log_masses(slopes, offsets, noise).logsumexp(-1)
+    a, b, sigma2 = _checked(slopes, offsets, noise)
+    return sigma2 * _log_masses(a, b, sigma2).logsumexp(-1)
 
 
-def offsets_from_weights(
-    slopes: Tensor, weights: Tensor, noise: Tensor | float, gauge: Tensor | float = 0.0
-) -> Tensor:
+def offsets_from_weights(slopes: Any, weights: Any, noise: Any, gauge: Any = 0.0) -> Tensor:
     """Offsets B (K, R) whose selection is the posterior of the mixtures (paper 2, Theorem 2).
+
+    -inf where a weight is zero. gauge: () or (K,). Raises: as `weights_from_offsets`; ValueError
+    for weights that are no probabilities.
 
     >>> slopes, noise = torch.tensor([[[0.0, 0.0], [0.6, 0.8]]]), 0.5
     >>> offsets = torch.tensor([[0.0, -0.3]])
@@ -105,8 +115,13 @@ def offsets_from_weights(
     >>> torch.allclose(offsets_from_weights(slopes, weights, noise, gauge), offsets, atol=1e-6)
     True
     """
-    g = torch.as_tensor(gauge, dtype=slopes.dtype, device=slopes.device)
-    return offsets_from_log_weights(slopes, weights.log(), _per_unit(noise, slopes), g)
+    a, pi, sigma2 = _checked(slopes, weights, noise, "weights")
+    if bool((pi < 0.0).any()) or bool(((pi.sum(-1) - 1.0).abs() > 1e-6).any()):
+        raise ValueError("weights must be >= 0 and sum to one over the regions")
+    g = as_real_tensor(gauge, "gauge", like=a).to(a.dtype)
+    if g.shape not in ((), a.shape[:1]):
+        raise ValueError(f"gauge must be () or ({len(a)},), got shape {tuple(g.shape)}")
+    return offsets_from_log_weights(a, pi.log(), sigma2.unsqueeze(-1), g)
 
 
 def offsets_from_log_weights(
@@ -119,7 +134,7 @@ def offsets_from_log_weights(
 def describe_prior(mixture: Any, x: Tensor | None) -> RegionPrior:
     """The report of a `SplineMixture` on inputs x (..., D), or without any."""
     probs, gauge = mixture.weights, mixture.gauge()
-    entropy = -torch.xlogy(probs, probs).sum(-1)
+    entropy = torch.special.entr(probs).sum(-1)
     if x is None:
         return RegionPrior(probs, entropy, gauge, None, None, None, None)
     rows = x.reshape(-1, x.shape[-1])
@@ -147,11 +162,14 @@ def _same_as_posterior_mode(mixture: Any, rows: Tensor) -> bool:
     return True
 
 
-def _log_masses(slopes: Tensor, offsets: Tensor, noise: Tensor | float) -> Tensor:
+def _checked(
+    slopes: Any, table: Any, noise: Any, name: str = "offsets"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Slopes (K, R, D), table (K, R) and noise () or (K,)."""
+    a, b = as_max_affine(slopes, table, name)
+    return a, b, as_noise(noise, a, per_unit=True)
+
+
+def _log_masses(slopes: Tensor, offsets: Tensor, noise: Tensor) -> Tensor:
     """(B + |A|^2 / 2) / sigma^2, (K, R)."""
-    return (offsets + 0.5 * slopes.square().sum(-1)) / _per_unit(noise, slopes)
-
-
-def _per_unit(noise: Tensor | float, like: Tensor) -> Tensor:
-    """Noise with an axis for the regions: (1,) or (K, 1)."""
-    return torch.as_tensor(noise, dtype=like.dtype, device=like.device).unsqueeze(-1)
+    return (offsets + 0.5 * slopes.square().sum(-1)) / noise.unsqueeze(-1)

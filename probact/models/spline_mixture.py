@@ -27,6 +27,7 @@ from probact.distributions.layer_parameters import as_noise
 from probact.distributions.sphere_parameters import as_generator
 from probact.models.layer_patches import slopes_and_offsets
 from probact.models.mixture_parameters import as_mixtures, spread_means
+from probact.models.own_parameters import OwnParameters
 from probact.models.region_prior import (
     RegionPrior,
     describe_prior,
@@ -46,14 +47,15 @@ class InputDraws(NamedTuple):
     regions: Tensor  # (S, K)
 
 
-class SplineMixture(PyroModule):
+class SplineMixture(OwnParameters):
     """K mixtures of R isotropic Gaussians, whose posteriors are the soft regions of a layer.
 
-    All numbers are float64. noise and beta are one number, beta = 1 / (1 + sigma^2); only
-    `log_eta`, the logit of beta, is stored. `probact.fit` learns slopes, weights and noise from
-    inputs by the exact evidence, or with `loss=TraceEnum_ELBO(max_plate_nesting=2)` by the
-    program and its guide, the exact posterior; the two have the same value. Units do not see each
-    other, so K units are K starts of the same fit, of which `log_prob` tells the best.
+    All numbers are float64 (float32 after `.float()`). noise and beta are one number, beta =
+    1 / (1 + sigma^2); only `log_eta`, the logit of beta, is stored. `probact.fit` learns slopes,
+    weights and noise from inputs by the exact evidence, or with
+    `loss=TraceEnum_ELBO(max_plate_nesting=2)` by the program and its guide, the exact posterior;
+    the two have the same value. Units do not see each other, so K units are K starts of the same
+    fit, of which `log_prob` tells the best.
 
     Args:
         slopes: A (K, R, D), the means of the components.
@@ -135,7 +137,7 @@ class SplineMixture(PyroModule):
     def at_noise(self, noise: Any) -> Self:
         """The mixtures of the same slopes and offsets at another noise () or (K,), a copy."""
         with torch.no_grad():
-            return type(self).from_offsets(self._own("slopes"), self.offsets, noise)
+            return type(self).from_offsets(self.slopes, self.offsets, noise)
 
     def at_beta(self, beta: float) -> Self:
         """`at_noise` for beta in (0, 1): noise (1 - beta) / beta; the layer at beta -> 1.
@@ -148,32 +150,27 @@ class SplineMixture(PyroModule):
             raise ValueError(f"beta must lie in (0, 1), got {beta!r}")
         return self.at_noise((1.0 - float(beta)) / float(beta))
 
-    def _own(self, name: str) -> Tensor:
-        """A parameter, read past Pyro's store: there two mixtures would share one entry."""
-        value: Tensor = self._parameters[name]
-        return value
-
     @property
     def noise(self) -> Tensor:
         """sigma^2 () or (K,)."""
-        return torch.exp(-self._own("log_eta"))
+        return torch.exp(-self.log_eta)
 
     @property
     def beta(self) -> Tensor:
         """1 / (1 + sigma^2), () or (K,)."""
-        return torch.sigmoid(self._own("log_eta"))
+        return torch.sigmoid(self.log_eta)
 
     @property
     def weights(self) -> Tensor:
         """pi (K, R)."""
-        return torch.softmax(self._own("log_weights"), -1)
+        return torch.softmax(self.log_weights, -1)
 
     @property
     def offsets(self) -> Tensor:
         """B (K, R)."""
-        log_weights = self._own("log_weights").log_softmax(-1)
+        log_weights = self.log_weights.log_softmax(-1)
         noise = self.noise.unsqueeze(-1)  # (1,) or (K, 1)
-        return offsets_from_log_weights(self._own("slopes"), log_weights, noise, self.fixed_gauge)
+        return offsets_from_log_weights(self.slopes, log_weights, noise, self.fixed_gauge)
 
     def gauge(self) -> Tensor:
         """g (K,), the part of the offsets that no prior explains; zero for given weights."""
@@ -183,13 +180,13 @@ class SplineMixture(PyroModule):
     def forward(self, x: Tensor | None = None) -> Tensor:
         """The program: sites "t" (N, K) and "x" (N, K, D), every unit its own copy of x (N, D)."""
         rows = None if x is None else self._rows(x)
-        if rows is not None and rows.ndim != 2:
+        if rows is not None and (rows.ndim != 2 or not len(rows)):
             raise ValueError(f"x must be (N, {self.input_dim}), got shape {tuple(rows.shape)}")
-        slopes, scale = self._own("slopes"), self.noise.sqrt()
+        slopes, scale = self.slopes, self.noise.sqrt()
         units = torch.arange(self.num_units, device=slopes.device)
         data = pyro.plate("data", 1 if rows is None else len(rows), dim=-2)
         with data, pyro.plate("units", self.num_units, dim=-1):
-            law = dist.Categorical(logits=self._own("log_weights"))
+            law = dist.Categorical(logits=self.log_weights)
             t = pyro.sample("t", law, infer={"enumerate": "parallel"})
             each = dist.Normal(slopes[units, t], scale.unsqueeze(-1)).to_event(1)
             seen = None if rows is None else rows.unsqueeze(-2).expand(-1, self.num_units, -1)
@@ -205,12 +202,15 @@ class SplineMixture(PyroModule):
 
     def objective(self, x: Tensor, epoch: int | None = None) -> Tensor:
         """Mean over rows of the negative evidence of all units, nats: what `fit` minimises."""
-        return -self.log_prob(x).sum(-1).mean()
+        log_p = self.log_prob(x)
+        if not log_p.numel():
+            raise ValueError("x must hold a point or more")
+        return -log_p.sum(-1).mean()
 
     def scores(self, x: Any) -> Tensor:
         """a (..., K, R) of inputs x (..., D)."""
         rows = self._rows(x)
-        flat = self._own("slopes").flatten(0, 1)  # (K R, D)
+        flat = self.slopes.flatten(0, 1)  # (K R, D)
         a: Tensor = (rows @ flat.T).unflatten(-1, self.offsets.shape) + self.offsets
         return a
 
@@ -259,7 +259,7 @@ class SplineMixture(PyroModule):
         >>> relu.dead_units([[-1.0], [-2.0]]).tolist(), relu.dead_units([[1.0], [2.0]]).tolist()
         ([True], [False])
         """
-        return constant_units(self._own("slopes"), self.regions(x).reshape(-1, self.num_units))
+        return constant_units(self.slopes, self.regions(x).reshape(-1, self.num_units))
 
     def region_prior(self, x: Any = None) -> RegionPrior:
         """The prior over regions, and how it compares with inputs x (..., D) where given."""
@@ -281,17 +281,17 @@ class SplineMixture(PyroModule):
         source = as_generator(generator, seed, self.slopes.device)
         with torch.no_grad():
             t = torch.multinomial(self.weights, num_samples, replacement=True, generator=source)
-            means = self._own("slopes")[torch.arange(len(t), device=t.device)[:, None], t]
+            means = self.slopes[torch.arange(len(t), device=t.device)[:, None], t]
             error = torch.randn(
-                means.shape, generator=source, dtype=torch.float64, device=means.device
+                means.shape, generator=source, dtype=means.dtype, device=means.device
             )
             x = means + self.noise.sqrt().reshape(-1, 1, 1) * error  # (K, S, D)
         return InputDraws(x.transpose(0, 1).contiguous(), t.T.contiguous())
 
     def _rows(self, x: Any) -> Tensor:
-        """x (..., D), float64, gradients kept."""
+        """x (..., D) of the type and device of the slopes, gradients kept."""
         rows = x if isinstance(x, Tensor) and x.is_floating_point() else as_tensor(x, "x")
         if rows.ndim == 0 or rows.shape[-1] != self.input_dim:
             raise ValueError(f"x must be (..., {self.input_dim}), got shape {tuple(rows.shape)}")
         check_finite(rows.detach().reshape(-1, self.input_dim), "x")
-        return rows.double()
+        return rows.to(self.slopes)

@@ -136,6 +136,34 @@ def test_gradients():
         law.log_prob(x).sum().backward()
 
 
+def test_gradients_after_a_draw():
+    """Draws are made without gradients; the constant that they need is not kept."""
+    slopes, _, offsets = random_layer(2, 3, 2, seed=7)
+    x = torch.randn(4, 2, dtype=torch.float64)
+    found = []
+    for draw in (False, True):
+        a = slopes.clone().requires_grad_()
+        law = Harmonium(a, offsets, 0.8)
+        if draw:
+            law.sample((3,), seed=0)
+        found.append(torch.autograd.grad(law.log_prob(x).sum(), a)[0])
+    assert torch.equal(*found)
+
+
+def test_mixed_types_and_empty_shapes():
+    """The wider type wins, as in the laws of torch; integers are numbers."""
+    slopes, _, offsets = random_layer(2, 3, 2)
+    law = Harmonium(slopes, offsets, 0.8)
+    x = torch.randn(4, 2)
+    assert torch.equal(law.log_prob(x), law.log_prob(x.double()))
+    assert torch.equal(law.selection(torch.ones(2).long()), law.selection(torch.ones(2)))
+    narrow = Harmonium(slopes.float(), offsets.float(), 0.8)
+    assert narrow.log_prob(x.double()).dtype == torch.float64
+    assert torch.allclose(narrow.log_prob(x), law.log_prob(x).float(), rtol=1e-5)
+    assert law.sample((0,)).shape == (0, 2)
+    assert law.expand([3, 0]).sample((5,)).shape == (5, 3, 0, 2)
+
+
 def test_expand_and_pyro():
     slopes, _, offsets = random_layer(2, 2, 3)
     law = Harmonium(slopes, offsets, 1.0)
@@ -190,6 +218,17 @@ BAD = [
     (ValueError, "offsets must be finite", {"offsets": torch.tensor([[0.0, torch.inf]])}),
     (ValueError, "above 0, got 0.0", {"noise": 0.0}),
     (ValueError, "above 0, got nan", {"noise": float("nan")}),
+    (
+        ValueError,
+        "beyond the range of torch.float32",
+        {"noise": torch.tensor(1e-50, dtype=torch.float64)},
+    ),
+    (
+        ValueError,
+        "beyond the range of torch.float32",
+        {"noise": torch.tensor(1e50, dtype=torch.float64)},
+    ),
+    (ValueError, "got 1e-320, beyond", {"slopes": torch.zeros(1, 2, 1).double(), "noise": 1e-320}),
     (ValueError, "one number", {"noise": torch.ones(2)}),
     (TypeError, "noise", {"noise": None}),
     (ValueError, "sweeps must be an integer", {"sweeps": 0}),
@@ -211,3 +250,18 @@ def test_values_are_validated():
         law.log_prob(torch.full((3,), torch.nan))
     with pytest.raises(ValueError, match="give a generator or a seed"):
         law.sample(seed=0, generator=torch.Generator())
+
+
+def test_codes_and_inputs_are_checked():
+    law = Harmonium(torch.zeros(2, 3, 4), torch.zeros(2, 3), 1.0)
+    with pytest.raises(ValueError, match=r"x must be \(\.\.\., 4\), got shape \(5, 3\)"):
+        law.selection(torch.zeros(5, 3))
+    for bad in ([0.0] * 4, torch.zeros(4, dtype=torch.complex64)):
+        with pytest.raises(TypeError, match="x must be a tensor of real numbers"):
+            law.selection(bad)
+    for bad in (torch.zeros(2), torch.zeros(3).long(), [0, 0]):
+        with pytest.raises(ValueError, match=r"codes must be an integer tensor \(\.\.\., 2\)"):
+            law.sample_given(bad)
+    for bad in (3, -1):
+        with pytest.raises(ValueError, match="codes must be integers from 0 to 2"):
+            law.sample_given(torch.tensor([0, bad]))

@@ -225,6 +225,7 @@ def test_refusals(generator):
         ("must be a matrix", {}, (model, x[0])),
         ("NaN", {}, (model, x * float("nan"))),
         ("got None", {}, (model, None)),
+        ("x alone for this kernel, got 2 arrays", {}, (model, (x, x))),
         ("must be a FactorialMixture", {}, (torch.nn.Linear(2, 2), x)),
     ):
         with pytest.raises(ValueError, match=words):

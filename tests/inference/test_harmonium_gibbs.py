@@ -155,6 +155,8 @@ def test_refusals(generator):
             kernel.init(model, bad, generator)
         with pytest.raises(ValueError, match=words):
             model(bad)
+    with pytest.raises(ValueError, match="x alone for this kernel, got 2 arrays"):
+        kernel.init(model, (torch.zeros(2, 3), torch.zeros(2)), generator)
     state = kernel.init(model, None, generator)
     with pytest.raises(ValueError, match="site must be t or x, got 'z'"):
         kernel.conditional(state, "z")

@@ -203,3 +203,35 @@ def test_colours_of_positions(size, stride):
 def test_bad_input(words, call):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "call"),
+    [
+        (TypeError, "window must be a tensor of floating", lambda h, x: window_cover([[1]], x, 1)),
+        (ValueError, "image_size must be two integers", lambda h, x: window_cover(h, 8, 2)),
+        (
+            TypeError,
+            "x must be a tensor of floating",
+            lambda h, x: apodized_patches(x.int(), h, 1),
+        ),
+        (ValueError, r"k = 2, P = 9", lambda h, x: assemble(torch.ones(1, 4, 8), h, (4, 4), 1)),
+        (ValueError, r"k = 2, P = 9", lambda h, x: assemble(torch.ones(1, 5, 9), h, (4, 4), 1)),
+        (ValueError, "slopes must end in the shape", lambda h, x: layer_filters(x, h)),
+        (TypeError, "slopes must be a tensor of f", lambda h, x: layer_filters(h.int(), h)),
+        (ValueError, "filters must end in the shape", lambda h, x: patch_slopes(x, h)),
+        (TypeError, "codes must be a tensor", lambda h, x: site_mean([0], x, 1)),
+        (ValueError, "stride must be", lambda h, x: site_mean(x, x, 0)),
+        (ValueError, "sites must be two integers", lambda h, x: conv_colours(1, (0, 4), 2, 1)),
+    ],
+)
+def test_other_types_and_sizes(error, words, call):
+    with pytest.raises(error, match=words):
+        call(torch.ones(2, 2), torch.ones(1, 1, 4, 4))
+
+
+def test_codes_of_any_integer_type():
+    codes, slopes = torch.tensor([[[[0, 1]]]]), torch.randn(1, 2, 1, 2, 2)
+    expected = site_mean(codes, slopes, 2)
+    for kind in (torch.int8, torch.int32, torch.bool):
+        assert torch.equal(site_mean(codes.to(kind), slopes, 2), expected)

@@ -82,6 +82,7 @@ def test_many_codes_are_refused_in_words():
         ("seed", {"seed": -1}),
         ("start has slopes", {"num_units": 2, "start": random_model()[0]}),
         ("no spread", {"x": torch.ones(5, 8)}),
+        ("x is too large", {"x": 1e160 * random_model()[1]}),
         ("explain all 3 rows", {"x": torch.eye(3).double(), "num_units": 6, "iterations": 500}),
     ],
 )
@@ -89,3 +90,15 @@ def test_bad_em(words, options):
     given = {"x": random_model()[1], "num_units": 2, **options}
     with pytest.raises(ValueError, match=words):
         FactorialMixture.em(**given)
+
+
+def test_start_of_another_kind():
+    with pytest.raises(TypeError, match="start must be a FactorialMixture, got str"):
+        FactorialMixture.em(random_model()[1], 4, start="layer")
+
+
+def test_zero_weights_cannot_be_learned():
+    slopes, weights = torch.zeros(1, 2, 1), [[0.0, 1.0]]
+    assert FactorialMixture(slopes, weights, 1.0).weights[0, 0] == 0.0
+    with pytest.raises(ValueError, match="weights must be above 0 to be learnable"):
+        FactorialMixture(slopes, weights, 1.0, learnable=True)

@@ -141,7 +141,40 @@ def test_ties_count_as_equal() -> None:
     assert m.region_prior(torch.zeros(4, 3)).partition_equal is True
 
 
+def test_one_region_has_no_entropy() -> None:
+    entropy = SplineMixture(torch.ones(2, 1, 3), torch.ones(2, 1), 1.0).region_prior().entropy
+    assert entropy.tolist() == [0.0, 0.0]
+    assert not torch.signbit(entropy).any()  # a report of -0.0 nats puzzles
+
+
 def test_report_refuses_no_points() -> None:
     m = SplineMixture.from_layer(nn.Linear(3, 2))
     with pytest.raises(ValueError, match="a point or more"):
         m.region_prior(torch.zeros(0, 3))
+
+
+@pytest.mark.parametrize(
+    ("words", "change"),
+    [
+        ("noise is a variance", {"noise": -1.0}),
+        ("noise is a variance", {"noise": 0.0}),
+        (r"noise must be \(\) or \(2,\)", {"noise": torch.ones(3)}),
+        (r"must be \(K, R\) = \(2, 2\)", {"table": torch.full((1, 2), 0.5)}),
+        ("slopes must be finite", {"slopes": torch.full((2, 2, 3), math.nan)}),
+    ],
+)
+def test_maps_refuse(words: str, change: dict[str, object]) -> None:
+    given = {"slopes": torch.ones(2, 2, 3), "table": torch.full((2, 2), 0.5), "noise": 1.0}
+    for call in (weights_from_offsets, gauge_from_offsets, offsets_from_weights):
+        with pytest.raises(ValueError, match=words):
+            call(*(given | change).values())
+
+
+def test_weights_and_gauge_are_checked() -> None:
+    slopes, weights = torch.ones(1, 2, 3), torch.tensor([[0.5, 0.5]])
+    for bad in ([[0.6, 0.5]], [[-0.5, 1.5]]):
+        with pytest.raises(ValueError, match="weights must be >= 0 and sum to one"):
+            offsets_from_weights(slopes, bad, 1.0)
+    with pytest.raises(ValueError, match=r"gauge must be \(\) or \(1,\), got shape \(2,\)"):
+        offsets_from_weights(slopes, weights, 1.0, torch.zeros(2))
+    assert offsets_from_weights(slopes, [[0.0, 1.0]], 1.0)[0, 0] == -math.inf

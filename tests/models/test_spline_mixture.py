@@ -250,6 +250,8 @@ def test_bad_calls_are_refused() -> None:
         m.log_prob(torch.tensor([[1.0, 2.0, 3.0, 4.0, math.nan]]))
     with pytest.raises(ValueError, match="x must be"):
         m(drawn(2, N, D))
+    with pytest.raises(ValueError, match=r"x must be \(N, 5\), got shape \(0, 5\)"):
+        m(drawn(0, D))
     with pytest.raises(ValueError, match="kind must be one of hard"):
         m.readout(drawn(N, D), "mean")
     for beta in (0.0, 1.0, -1.0):
@@ -261,8 +263,12 @@ def test_bad_calls_are_refused() -> None:
         m.sample(1, seed=0, generator=torch.Generator())
     with pytest.raises(ValueError, match="a point or more"):
         m.dead_units(drawn(0, D))
+    with pytest.raises(ValueError, match="a point or more"):
+        m.objective(drawn(0, D))
     with pytest.raises(ValueError, match="distinct rows"):
         SplineMixture.from_data(torch.ones(9, 2), 1, 2)
+    with pytest.raises(ValueError, match="x is too large"):
+        SplineMixture.from_data(1e200 * drawn(9, 2), 1, 2)
     with pytest.raises(ValueError, match="groups=1"):
         SplineMixture.from_layer(nn.Conv2d(2, 2, 3, groups=2))
     with pytest.raises(TypeError, match="layer must be"):
@@ -273,6 +279,13 @@ def test_bad_calls_are_refused() -> None:
         layer_patches(nn.Conv2d(2, 2, 3), drawn(1, 3, 3, 3))
     with pytest.raises(ValueError, match="smaller than the filters"):
         layer_patches(nn.Conv2d(2, 2, 3), drawn(1, 2, 2, 3))
+    with pytest.raises(TypeError, match="x must be a tensor of floating type, got list"):
+        layer_patches(nn.Conv2d(2, 2, 3), [[1.0]])
+    with pytest.raises(TypeError, match=r"got torch.int64"):
+        layer_patches(nn.Conv2d(2, 2, 3), torch.ones(1, 2, 3, 3).long())
+    wide = nn.Conv2d(2, 2, 3, padding=4, padding_mode="reflect")
+    with pytest.raises(ValueError, match="too small for the layer's reflect padding"):
+        layer_patches(wide, drawn(1, 2, 3, 3))
 
 
 @pytest.mark.gpu
