@@ -51,3 +51,14 @@ def test_data_outside_the_support_is_refused():
 
     with pytest.raises(ValueError, match="no finite log joint density at any of 100 random"):
         pi.sample(model, torch.tensor(-1.0), progress=False)
+
+
+@pytest.mark.filterwarnings("ignore:t is discrete")
+def test_a_model_with_nothing_to_move_is_refused():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            t = pyro.sample("t", dist.Bernoulli(0.5), infer={"enumerate": "parallel"})
+            pyro.sample("x", dist.Normal(t, 1.0), obs=x)
+
+    with pytest.raises(ValueError, match="needs a continuous latent site, and model has none"):
+        pi.sample(model, torch.zeros(5), draws=2, tune=2, chains=1, progress=False)

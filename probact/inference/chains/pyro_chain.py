@@ -76,12 +76,17 @@ class RecordingKernel(MCMCKernel):
         self.inner.initial_params = params
 
     def setup(self, warmup_steps: int, *args: Any, **kwargs: Any) -> None:
-        """Set the inner kernel up."""
+        """Set the inner kernel up. Raises: ValueError where HMC has nothing to move."""
         self._recorder.check()
         self.inner.setup(warmup_steps, *args, **kwargs)
         self._params = self.inner.initial_params
         self._evaluations = self._iteration = 0
         if isinstance(self.inner, HMC):
+            if not self._params:
+                raise ValueError(
+                    f"{type(self.inner).__name__} needs a continuous latent site, and model has"
+                    " none: use its own readings of the posterior, or give another kernel="
+                )
             self.inner.potential_fn = self._counted(self.inner.potential_fn)
 
     def sample(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
