@@ -23,8 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from probact.nn.beta.beta_activations import BetaAbs, BetaLeakyReLU, BetaReLU
-from probact.nn.beta.beta_pooling import BetaMaxPool2d
+from probact.nn import BetaAbs, BetaLeakyReLU, BetaMaxPool2d, BetaReLU
 
 Layer = Callable[[Tensor], Tensor]
 SIZES = ((64, 64, 8, 8), (64, 64, 16, 16), (64, 64, 32, 32), (64, 64, 56, 56))

@@ -22,8 +22,8 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "plot_gallery": False,  # the experiments take data and time: the gallery shows their code
     "filename_pattern": r"\.py$",
-    "ignore_pattern": r"(accuracy_tables|cnn_responses|hvae_tables|mixtures|pretrained|runs"
-    r"|vae_claims|vae_networks)\.py$",
+    "ignore_pattern": r"(accuracy_tables|cnn_responses|hvae_tables|mixtures|orthogonal_tables"
+    r"|pretrained|runs|vae_claims|vae_networks)\.py$",
     "download_all_examples": False,
 }
 suppress_warnings = ["config.cache", "myst.xref_missing"]

@@ -31,10 +31,16 @@ from runs import arguments, markdown, save_numbers
 from torch import Tensor, nn
 
 import probact as pa
-from probact.nn import ConvNet, accuracy, train_classifier
-from probact.nn.beta.beta_activations import BetaAbs, BetaLeakyReLU, BetaReLU
-from probact.nn.beta.beta_layer import BetaLayer
-from probact.nn.beta.softening import soften
+from probact.nn import (
+    BetaAbs,
+    BetaLayer,
+    BetaLeakyReLU,
+    BetaReLU,
+    ConvNet,
+    accuracy,
+    soften,
+    train_classifier,
+)
 
 STARTS = (0.2, 0.5, 0.9)
 NEEDS = [f"MNIST/raw/{name}" for name in pa.datasets.IDX_FILES]

@@ -34,8 +34,7 @@ from torch import Generator, Tensor, nn
 
 from probact.inference import FactorialGibbs
 from probact.models import FactorialMixture
-from probact.nn.convnet import train_classifier
-from probact.nn.orthogonal import orthogonalize
+from probact.nn import orthogonalize, train_classifier
 from probact.plots.style import DASHES, INK, LINES, TICK_SIZE, new_row, tidy
 
 DECIDERS = ("layer", "mean field", "marginal", "joint")

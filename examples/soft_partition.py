@@ -32,7 +32,7 @@ from scipy.stats import spearmanr
 from sklearn.datasets import make_moons
 from torch import Tensor, nn
 
-from probact.models.spline_mixture import SplineMixture
+from probact.models import SplineMixture
 from probact.nn import train_classifier
 from probact.plots.regions import plot_against_beta, plot_soft_partition
 from probact.plots.style import LINES, TICK_SIZE, new_axes, tidy

@@ -36,7 +36,7 @@ from probact.models.layer_guide import (
     layer_posterior,
     mean_field,
 )
-from probact.nn.coherence import Capacity, capacity, interaction_coherence
+from probact.nn.orthogonal.coherence import Capacity, capacity, interaction_coherence
 
 __all__ = ["EMFit", "FactorialDraws", "FactorialMixture"]
 

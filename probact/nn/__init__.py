@@ -8,14 +8,6 @@ from probact.nn.beta.beta_annealing import anneal_beta, beta_schedule
 from probact.nn.beta.beta_layer import BetaLayer
 from probact.nn.beta.beta_pooling import BetaChannelPool, BetaMaxPool2d
 from probact.nn.beta.softening import harden, soften
-from probact.nn.coherence import (
-    Capacity,
-    Coherence,
-    capacity,
-    coherence,
-    interaction_coherence,
-    interaction_gram,
-)
 from probact.nn.conv_autoencoder import (
     ConvDecoder,
     ConvEncoder,
@@ -26,9 +18,17 @@ from probact.nn.convnet import ConvNet, Epoch, accuracy, train_classifier
 from probact.nn.large_cnn import LargeCNN
 from probact.nn.layered_convnet import Layer, LayeredConvNet, nesterov, paper_layers
 from probact.nn.mlp_autoencoder import EncoderClassifier, MLPDecoder, MLPEncoder
-from probact.nn.orthogonal import orthogonalize
-from probact.nn.orthogonal_network import OrthogonalNetwork, orthogonalize_network
-from probact.nn.orthogonality_penalty import orthogonality_penalty
+from probact.nn.orthogonal.coherence import (
+    Capacity,
+    Coherence,
+    capacity,
+    coherence,
+    interaction_coherence,
+    interaction_gram,
+)
+from probact.nn.orthogonal.filters import orthogonalize
+from probact.nn.orthogonal.network import OrthogonalNetwork, orthogonalize_network
+from probact.nn.orthogonal.penalty import orthogonality_penalty
 from probact.nn.selection.entmax import entmax, sparsemax
 from probact.nn.selection.selections import Hard, Perturbed, Sampled, Selection, Shannon, Tsallis
 from probact.nn.selection.soft_max_affine import SoftMaxAffine

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from probact.nn.coherence import capacity, coherence, interaction_gram
-from probact.nn.orthogonal import orthogonal_rows
-from probact.nn.orthogonality_penalty import orthogonality_penalty
+from probact.nn.orthogonal.coherence import capacity, coherence, interaction_gram
+from probact.nn.orthogonal.filters import orthogonal_rows
+from probact.nn.orthogonal.penalty import orthogonality_penalty
 
 SIGMA2 = 0.7
 

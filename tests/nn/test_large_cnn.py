@@ -6,7 +6,7 @@ from torch import nn
 
 from probact.nn import train_classifier
 from probact.nn.large_cnn import LargeCNN
-from probact.nn.orthogonal_network import orthogonalize_network
+from probact.nn.orthogonal.network import orthogonalize_network
 
 # channels in units of 96, kernel, stride, side of the maps of a 32x32 image; as printed
 PRINTED = [

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from probact.nn import accuracy
-from probact.nn.orthogonal import orthogonal_rows, orthogonalize
-from probact.nn.orthogonal_network import orthogonalize_network
+from probact.nn.orthogonal.filters import orthogonal_rows, orthogonalize
+from probact.nn.orthogonal.network import orthogonalize_network
 
 
 def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from probact.nn.orthogonal import orthogonalize
-from probact.nn.orthogonality_penalty import orthogonality_penalty
+from probact.nn.orthogonal.filters import orthogonalize
+from probact.nn.orthogonal.penalty import orthogonality_penalty
 
 KINDS = ("rows", "cosine", "soft", "srip", "conv")
 

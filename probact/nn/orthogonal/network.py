@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, get_args
 from torch import nn
 from torch.nn.utils import parametrize
 
-from probact.nn.orthogonal import Level, Norm, check_one_of, orthogonalize
+from probact.nn.orthogonal.filters import Level, Norm, check_one_of, orthogonalize
 
 __all__ = ["OrthogonalNetwork", "orthogonalize_network"]
 

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from probact.nn.orthogonal import FilterLayer, check_one_of
+from probact.nn.orthogonal.filters import FilterLayer, check_one_of
 
 __all__ = ["PenaltyKind", "orthogonality_penalty"]
 
@@ -83,7 +83,7 @@ def _layers(model: nn.Module, skip: Collection[str]) -> list[FilterLayer]:
     ]
     if any(isinstance(p, nn.UninitializedParameter) for m in layers for p in m.parameters()):
         raise ValueError("model has weights without a shape: run the lazy module once")
-    layers = [layer for layer in layers if layer.weight.numel()]
+    layers = [m for m in layers if min(p.numel() for p in m.parameters())]  # none is empty
     if not layers:
         raise ValueError("model has no linear or convolutional layer to penalise")
     return layers
