@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from probact.arrays import as_number
 from probact.nn.beta.beta_layer import BetaLayer, check_input, relu
 from probact.nn.beta.gated import Gate, gated
-from probact.nn.selection.tempered_selection import widened
+from probact.nn.selection.inverse_temperature import widened
 
 __all__ = ["BetaAbs", "BetaLeakyReLU", "BetaReLU"]
 

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from probact.arrays import as_number, check_count
-from probact.nn.beta.beta_layer import BetaLayer
-from probact.nn.selection.tempered_selection import TemperedSelection, as_log_eta
+from probact.nn.selection.inverse_temperature import InverseTemperature, as_log_eta
 
 __all__ = ["anneal_beta", "beta_schedule"]
 
@@ -34,20 +33,17 @@ def anneal_beta(net: nn.Module, schedule: Iterable[float]) -> Iterator[float]:
         raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
     if not isinstance(schedule, Iterable):
         raise TypeError(f"schedule must be a sequence of numbers, got {schedule!r}")
-    layers = [m for m in net.modules() if isinstance(m, BetaLayer | TemperedSelection)]
+    layers = [m for m in net.modules() if isinstance(m, InverseTemperature)]
     if not layers:
         raise ValueError(f"{type(net).__name__} has no layer with a beta: soften it first")
     return _annealed(layers, schedule)
 
 
-def _annealed(
-    layers: list[BetaLayer | TemperedSelection], schedule: Iterable[float]
-) -> Iterator[float]:
+def _annealed(layers: list[InverseTemperature], schedule: Iterable[float]) -> Iterator[float]:
     for beta in schedule:
-        log_eta = as_log_eta(as_number(beta, "beta", -math.inf), None)
-        with torch.no_grad():
-            for layer in layers:
-                layer.log_eta.copy_(log_eta)
+        number = as_number(beta, "beta", -math.inf)
+        for layer in layers:
+            layer.set_beta(number)
         yield beta
 
 

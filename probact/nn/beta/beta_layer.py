@@ -6,17 +6,17 @@ Symbols: beta in (0, 1); eta = beta / (1 - beta), stored as log eta = logit(beta
 
 from typing import Any, get_args
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from probact.arrays import check_count
-from probact.nn.selection.tempered_selection import Readout, as_log_eta, widened
+from probact.nn.selection.inverse_temperature import InverseTemperature, as_log_eta, widened
+from probact.nn.selection.tempered_selection import Readout
 
 __all__ = ["BetaLayer", "check_input"]
 
 
-class BetaLayer(nn.Module):
+class BetaLayer(InverseTemperature):
     """A layer that selects softly among regions, with its inverse temperature: abstract.
 
     log_eta, () or (num_channels,), is a parameter or a buffer, and part of the state dict.
@@ -33,8 +33,6 @@ class BetaLayer(nn.Module):
         ValueError: beta outside (0, 1) or of another shape, an unknown read-out, a detached gate
             with a read-out other than the expectation.
     """
-
-    log_eta: Tensor
 
     def __init__(
         self,
@@ -59,32 +57,7 @@ class BetaLayer(nn.Module):
         if value.shape != expected:
             raise ValueError(f"beta must be a number or {expected}, got {tuple(value.shape)}")
         self.readout, self.detach_gate = readout, detach_gate
-        if learnable:
-            self.log_eta = nn.Parameter(value)
-        else:
-            self.register_buffer("log_eta", value)
-
-    @property
-    def eta(self) -> Tensor:
-        """Inverse temperature beta / (1 - beta), () or (num_channels,)."""
-        return self.log_eta.exp()
-
-    @property
-    def beta(self) -> Tensor:
-        """eta / (1 + eta), () or (num_channels,)."""
-        return self.log_eta.sigmoid()
-
-    def set_beta(self, beta: float | Tensor) -> None:
-        """Set beta in place, the same number for every channel or one for each.
-
-        Raises: TypeError, ValueError as for a new layer.
-        """
-        value = as_log_eta(beta, None)
-        if value.ndim and value.shape != self.log_eta.shape:
-            expected = tuple(self.log_eta.shape)
-            raise ValueError(f"beta must be a number or {expected}, got {tuple(value.shape)}")
-        with torch.no_grad():
-            self.log_eta.copy_(value)
+        self._hold(value, learnable)
 
     def _eta_for(self, u: Tensor, channel_axis: int = 1) -> Tensor:
         """Eta that broadcasts against u, in the type of the computation."""

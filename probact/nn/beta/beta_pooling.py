@@ -23,7 +23,7 @@ from probact.nn.beta.soft_windows import (
     window_free_energy,
     window_probability,
 )
-from probact.nn.selection.tempered_selection import widened
+from probact.nn.selection.inverse_temperature import widened
 
 __all__ = ["BetaChannelPool", "BetaMaxPool2d"]
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from probact.arrays import as_number
-from probact.nn.selection.tempered_selection import check_scores, widened
+from probact.nn.selection.inverse_temperature import widened
+from probact.nn.selection.tempered_selection import check_scores
 
 __all__ = [
     "entmax",

@@ -18,12 +18,8 @@ from torch import Generator, Tensor, nn
 
 from probact.arrays import as_number
 from probact.nn.selection.entmax import entmax_bisect, entmax_of_order, tsallis_entropy
-from probact.nn.selection.tempered_selection import (
-    Selection,
-    TemperedSelection,
-    check_scores,
-    widened,
-)
+from probact.nn.selection.inverse_temperature import widened
+from probact.nn.selection.tempered_selection import Selection, TemperedSelection, check_scores
 
 __all__ = ["Hard", "Perturbed", "Sampled", "Selection", "Shannon", "Tsallis", "straight_through"]
 

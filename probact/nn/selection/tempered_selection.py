@@ -11,9 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from probact.arrays import as_number
+from probact.nn.selection.inverse_temperature import InverseTemperature, as_log_eta, widened
 
-__all__ = ["Readout", "Selection", "TemperedSelection", "as_log_eta", "check_scores", "widened"]
+__all__ = ["Readout", "Selection", "TemperedSelection", "check_scores"]
 
 Readout = Literal["hard", "expectation", "probability", "free_energy"]  # of one selection
 
@@ -30,7 +30,7 @@ class Selection(nn.Module):
         raise NotImplementedError
 
 
-class TemperedSelection(Selection):
+class TemperedSelection(InverseTemperature, Selection):
     """A selection with an inverse temperature: abstract.
 
     Args:
@@ -44,8 +44,6 @@ class TemperedSelection(Selection):
         ValueError: beta outside (0, 1), an eta that is 0 or infinite in its dtype, or both given.
     """
 
-    log_eta: Tensor
-
     def __init__(
         self,
         beta: float | Tensor | None = None,
@@ -55,21 +53,7 @@ class TemperedSelection(Selection):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        value = as_log_eta(beta, log_eta, dtype)
-        if learnable:
-            self.log_eta = nn.Parameter(value)
-        else:
-            self.register_buffer("log_eta", value)
-
-    @property
-    def eta(self) -> Tensor:
-        """Inverse temperature beta / (1 - beta)."""
-        return self.log_eta.exp()
-
-    @property
-    def beta(self) -> Tensor:
-        """eta / (1 + eta)."""
-        return self.log_eta.sigmoid()
+        self._hold(as_log_eta(beta, log_eta, dtype), learnable)
 
     def _scaled(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """eta (a - max a) (..., R) and max a, eta (..., 1), at least in float32."""
@@ -97,11 +81,6 @@ class TemperedSelection(Selection):
         return f"beta={beta}, learnable={isinstance(self.log_eta, nn.Parameter)}"
 
 
-def widened(x: Tensor) -> Tensor:
-    """x, in float32 where it is float16 or bfloat16."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
 def check_scores(scores: Any) -> None:
     """Refuse what is not a floating-point tensor (..., R) with R >= 1."""
     if not isinstance(scores, Tensor) or not scores.is_floating_point():
@@ -109,41 +88,3 @@ def check_scores(scores: Any) -> None:
         raise TypeError(f"scores must be a floating-point tensor (..., R), got {got}")
     if scores.ndim < 1 or scores.shape[-1] < 1:
         raise ValueError(f"scores must be (..., R) with R >= 1, got shape {tuple(scores.shape)}")
-
-
-def as_log_eta(
-    beta: float | Tensor | None, log_eta: float | Tensor | None, dtype: torch.dtype | None = None
-) -> Tensor:
-    """log eta = logit(beta) in memory of its own, checked.
-
-    >>> as_log_eta(0.75, None).exp()
-    tensor(3.)
-    """
-    if beta is not None and log_eta is not None:
-        raise ValueError("give beta or log_eta, not both")
-    name, given = (
-        ("beta", 0.5 if beta is None else beta)
-        if log_eta is None
-        else (
-            "log_eta",
-            log_eta,
-        )
-    )
-    if isinstance(given, Tensor):
-        value = given.detach().clone()
-        if not value.is_floating_point():
-            raise TypeError(f"{name} must be floating point, got {value.dtype}")
-    else:
-        value = torch.tensor(as_number(given, name, -math.inf), dtype=torch.float64)
-        dtype = torch.get_default_dtype() if dtype is None else dtype
-    if name == "beta":
-        if not bool(((value > 0.0) & (value < 1.0)).all()):
-            raise ValueError(f"beta must lie in (0, 1), got {given!r}")
-        value = torch.logit(value)
-    value = value if dtype is None else value.to(dtype)
-    eta = value.exp()
-    if value.numel() == 0:
-        raise ValueError(f"{name} must not be empty, got shape {tuple(value.shape)}")
-    if not bool((torch.isfinite(eta) & (eta > 0.0)).all()):
-        raise ValueError(f"{name} must give a finite eta above 0 in {value.dtype}, got {given!r}")
-    return value
