@@ -51,16 +51,16 @@ def spread_means(x: Any, num_units: int, num_regions: int, seed: int) -> tuple[T
 
 def _spread(x: Tensor, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
     """Means (R, D) of one unit, and its noise ()."""
+    from sklearn.cluster import kmeans_plusplus  # here: a second of import that few runs need
+
     order = torch.randperm(len(x), generator=generator, device=x.device)[:_SEED_ROWS]
     rows = x[order]
-    chosen, square = [0], (rows - rows[0]).square().sum(1)  # the rows are in random order
-    if not bool(square.isfinite().all()):
+    if not bool((rows - rows[0]).square().sum(1).isfinite().all()):
         raise ValueError("x is too large: squared distances of its rows are not finite")
-    for size in range(1, count + 1):
-        if not bool(square.any()):
-            raise ValueError(f"x must have more than {size} distinct rows, a region each and one")
-        if size < count:
-            odds = square / square.max()
-            chosen.append(int(torch.multinomial(odds, 1, generator=generator)))
-            square = torch.minimum(square, (rows - rows[chosen[-1]]).square().sum(1))
-    return rows[chosen], square.mean() / x.shape[1]
+    if len(rows.unique(dim=0)) <= count:
+        raise ValueError(f"x must have more than {count} distinct rows, a region each and one")
+    draw = int(torch.randint(2**31, (), generator=generator, device=x.device))
+    _, chosen = kmeans_plusplus(rows.cpu().numpy(), count, random_state=draw)
+    means = rows[torch.from_numpy(chosen).to(rows.device)]
+    nearest = torch.stack([(rows - mean).square().sum(1) for mean in means]).amin(0)
+    return means, nearest.mean() / x.shape[1]
