@@ -46,15 +46,8 @@ import probact as pa
 from probact.arrays import check_count
 from probact.datasets import ImageData
 from probact.models import distillation
-from probact.nn import (
-    ConvNet,
-    WideResNet,
-    accuracy,
-    crop_and_flip,
-    downsample,
-    photometric,
-    train_classifier,
-)
+from probact.nn import ConvNet, WideResNet, accuracy, crop_and_flip, train_classifier
+from probact.nn.shifts import downsample, photometric
 
 METHODS = (
     "label", "label smoothing", "matched smoothing", "KD", "CKD", "sharpened CKD", "CKD+KD",

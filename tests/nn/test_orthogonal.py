@@ -8,16 +8,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from orthogonal_layers import draw, linear, off_diagonal
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from probact.nn import accuracy
 from probact.nn.orthogonal.filters import orthogonal_rows, orthogonalize
-from probact.nn.orthogonal.network import orthogonalize_network
-
-
-def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def gram_schmidt(rows: np.ndarray) -> np.ndarray:
@@ -29,19 +24,6 @@ def gram_schmidt(rows: np.ndarray) -> np.ndarray:
             left = left - (left @ done) / (done @ done) * done
         basis.append(left)
     return np.stack(basis)
-
-
-def off_diagonal(gram: Tensor) -> float:
-    """Largest cosine of two different rows."""
-    lengths = gram.diagonal().sqrt()
-    cosines = gram / lengths / lengths[:, None]
-    return float((cosines - cosines.diagonal().diag()).abs().max())
-
-
-def linear(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> nn.Linear:
-    layer = nn.Linear(shape[1], shape[0], dtype=dtype)
-    layer.weight.data = draw(*shape, seed=seed, dtype=dtype)
-    return layer
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (6, 20), (12, 12), (40, 300)])
@@ -138,93 +120,6 @@ def test_state_round_trip() -> None:
     second.load_state_dict(torch.load(file, weights_only=True))
     assert torch.equal(first.weight, second.weight)
     assert torch.equal(copy.deepcopy(first).weight, first.weight)
-
-
-@pytest.mark.parametrize(
-    ("layer", "blocks"),
-    [
-        (nn.Conv1d(3, 5, 4), [range(5)]),
-        (nn.Conv2d(2, 18, 3), [range(18)]),
-        (nn.Conv3d(2, 6, 2), [range(6)]),
-        (nn.Conv2d(1, 10, 2), [range(4), range(4, 7), range(7, 10)]),  # 10 rows of 4: 3 blocks
-        (nn.Conv2d(4, 8, 3, groups=4), [range(i, i + 2) for i in range(0, 8, 2)]),
-        (nn.Conv2d(2, 10, 2, groups=2), [range(3), range(3, 5), range(5, 8), range(8, 10)]),
-    ],
-)
-def test_blocks(layer: nn.Conv2d, blocks: list[range]) -> None:
-    orthogonalize(layer.double(), groups="auto", norm="unit")
-    rows = layer.weight.flatten(1)
-    for block in blocks:
-        own = rows[list(block)]
-        torch.testing.assert_close(own @ own.T, torch.eye(len(block), dtype=torch.float64))
-    assert f"blocks={len(blocks)}" in repr(layer)
-
-
-@pytest.mark.parametrize(("stride", "kernel"), [(1, 3), (2, 3), (3, 3), (4, 3)])
-def test_filters_and_the_operator(stride: int, kernel: int) -> None:
-    """Orthogonal filters make an orthogonal operator iff patches do not overlap."""
-    layer = nn.Conv2d(2, 3, kernel, stride, bias=False, dtype=torch.float64)
-    layer.weight.data = draw(3, 2, kernel, kernel)
-    orthogonalize(layer)
-    matrix = operator(layer, (2, 9, 9))
-    gram = matrix @ matrix.T
-    largest = float((gram - gram.diagonal().diag()).abs().max())
-    if stride < kernel:
-        assert largest > 1.0
-    else:
-        assert largest < 1e-12
-
-
-def operator(layer: nn.Module, shape: tuple[int, ...]) -> Tensor:
-    """The matrix of a layer without bias, column by column."""
-    basis = torch.eye(int(np.prod(shape)), dtype=torch.float64).reshape(-1, *shape)
-    with torch.no_grad():
-        return layer(basis).flatten(1).T
-
-
-@pytest.mark.parametrize(
-    ("layer", "shape"),
-    [
-        (nn.Linear(6, 4, bias=False), (6,)),
-        (nn.Conv2d(2, 3, 3, stride=3, bias=False), (2, 9, 9)),
-        (nn.Conv2d(8, 4, 1, padding=1, bias=False), (8, 3, 3)),
-        (nn.Conv2d(1, 5, (1, 5), stride=(1, 6), bias=False), (1, 2, 17)),
-        (nn.Conv1d(1, 3, 3, stride=3, dilation=2, bias=False), (1, 14)),  # patches interleave
-        (nn.Conv2d(4, 4, 2, stride=2, groups=2, padding="valid", bias=False), (4, 4, 4)),
-    ],
-)
-def test_operator_level(layer: nn.Module, shape: tuple[int, ...]) -> None:
-    matrix = operator(orthogonalize(layer.double(), level="operator"), shape)
-    gram = matrix @ matrix.T
-    assert float((gram - gram.diagonal().diag()).abs().max()) < 1e-14
-
-
-@pytest.mark.parametrize(
-    ("layer", "words"),
-    [
-        (nn.Conv2d(2, 3, 3), "needs stride >= kernel, got stride 1, kernel 3"),
-        (nn.Conv2d(2, 3, 3, stride=(3, 2)), "stride 2, kernel 3, dilation 1 along axis 1"),
-        (nn.Conv1d(1, 3, 3, stride=4, dilation=2), "stride 4, kernel 3, dilation 2"),
-        (nn.Conv2d(2, 3, 3, padding="same"), "stride >= kernel"),
-        (nn.Conv2d(2, 3, 2, stride=2, padding=1), "padding=0, got 1 along axis 0"),
-    ],
-)
-def test_operator_level_is_refused_with_the_reason(layer: nn.Module, words: str) -> None:
-    layer.double()
-    with pytest.raises(ValueError, match=words):
-        orthogonalize(layer, level="operator")
-    assert not parametrize.is_parametrized(layer)
-
-
-def test_refused_operators_are_not_orthogonal() -> None:
-    """The refusals are no mere caution: with level="filters" the operator fails."""
-    for layer, shape in (
-        (nn.Conv1d(1, 3, 3, stride=4, dilation=2, bias=False), (1, 14)),
-        (nn.Conv2d(2, 3, 2, stride=2, padding=1, bias=False), (2, 6, 6)),
-    ):
-        matrix = operator(orthogonalize(layer.double()), shape)
-        gram = matrix @ matrix.T
-        assert float((gram - gram.diagonal().diag()).abs().max()) > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -352,56 +247,6 @@ def test_compiled_and_exported() -> None:
     torch.testing.assert_close(compiled(x), layer(x))
     exported = torch.export.export(layer, (x,)).module()
     torch.testing.assert_close(exported(x), layer(x))
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(1, 12, 3), nn.ReLU(), nn.Conv2d(12, 8, 3), nn.Flatten())
-    net.append(nn.Sequential(nn.Linear(128, 16), nn.Tanh(), nn.Linear(16, 16)))
-    net.append(nn.Unflatten(1, (1, 16)))
-    net.append(nn.ConvTranspose1d(1, 2, 2))
-    net.append(nn.Flatten())
-    net.append(nn.Linear(34, 10))
-    return net
-
-
-def test_network_says_what_it_took() -> None:
-    net = network()
-    taken, left = orthogonalize_network(net, skip=["8"])
-    assert taken == ("2", "4.0", "4.2")
-    assert set(left) == {"0", "6", "8"}
-    assert left["8"] == "skipped"
-    assert 'pass groups="auto"' in left["0"]
-    assert left["6"].startswith("ConvTranspose1d has no filters")
-    assert off_diagonal(net[4][0].weight.detach() @ net[4][0].weight.detach().T) < 1e-6
-    again = orthogonalize_network(net, groups="auto", skip=["8"])
-    assert again.taken == ("0",)
-    assert again.left["2"].startswith("weight is parametrized already")
-    assert set(again.left) == {"2", "4.0", "4.2", "6", "8"}
-    images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert 0.0 <= accuracy(net, images, torch.arange(6)) <= 1.0
-
-
-def test_network_skips_whole_parts_and_leaves_ties() -> None:
-    net = network()
-    assert orthogonalize_network(net, skip=["4", "8"]).taken == ("2",)
-    tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
-    tied[2].weight = tied[0].weight
-    record = orthogonalize_network(tied)
-    assert record.taken == ("1",)
-    assert record.left["2"] == "shares its weight with 0"
-    assert tied[2].weight is tied[0].weight
-
-
-def test_network_refusals() -> None:
-    with pytest.raises(TypeError, match=r"net must be a torch\.nn\.Module, got str"):
-        orthogonalize_network("net")
-    with pytest.raises(TypeError, match="skip must be a list of names, got '7'"):
-        orthogonalize_network(network(), skip="7")
-    with pytest.raises(ValueError, match="skip names head: the network has no such module"):
-        orthogonalize_network(network(), skip=["head"])
-    with pytest.raises(ValueError, match="norm must be one of"):
-        orthogonalize_network(nn.ReLU(), norm="no")
 
 
 @pytest.mark.gpu
