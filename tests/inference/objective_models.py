@@ -129,17 +129,6 @@ def fit_until_byte(folder: str, budget: int) -> None:
     fit_full(checkpoint=folder)
 
 
-def fits_until_bytes(folders: list[str], budgets: list[int]) -> None:
-    """`fit_until_byte` in one process after the other, each of which must be killed."""
-    fit_full(epochs=1)  # with what is imported at the first call
-    for folder, budget in zip(folders, budgets, strict=True):
-        child = os.fork()
-        if not child:
-            fit_until_byte(folder, budget)
-            os._exit(0)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-
-
 def fit_until_signal(folder: str, pause: float) -> None:
     """A slow checkpointed fit that exits as the command line does when it is interrupted.
 
