@@ -19,14 +19,14 @@ from typing import Any, Self
 import torch
 from pyro.distributions import AsymmetricLaplace as _PyroAsymmetricLaplace
 from torch import Generator, Size, Tensor
-from torch.distributions import Distribution
 
-from probact.distributions.sphere_parameters import as_generator, as_real_tensor, first_index
+from probact.distributions.batched_law import BatchedLaw, as_parameters
+from probact.distributions.sphere_parameters import first_index
 
 __all__ = ["AsymmetricLaplace"]
 
 
-class AsymmetricLaplace(_PyroAsymmetricLaplace):
+class AsymmetricLaplace(BatchedLaw, _PyroAsymmetricLaplace):
     """Pyro's asymmetric Laplace law, with its distribution function, quantiles and seeded draws.
 
     Args:
@@ -51,12 +51,8 @@ class AsymmetricLaplace(_PyroAsymmetricLaplace):
     def __init__(
         self, loc: Any, scale: Any, asymmetry: Any, *, validate_args: bool | None = None
     ) -> None:
-        given = _as_parameters({"loc": loc, "scale": scale, "asymmetry": asymmetry})
-        validate = Distribution._validate_args if validate_args is None else validate_args
-        super().__init__(*given, validate_args=False)
-        self._validate_args = validate
-        if validate:
-            self._check_parameters()
+        given = {"loc": loc, "scale": scale, "asymmetry": asymmetry}
+        self._set_parameters(given, validate_args)
 
     @classmethod
     def from_rates(cls, loc: Any, rate_right: Any, rate_left: Any) -> Self:
@@ -67,7 +63,7 @@ class AsymmetricLaplace(_PyroAsymmetricLaplace):
         (tensor(4.), tensor(1.))
         """
         names = {"loc": loc, "rate_right": rate_right, "rate_left": rate_left}
-        m, right, left = _as_parameters(names)
+        m, right, left = as_parameters(names)
         return cls(m, right.rsqrt() * left.rsqrt(), right.sqrt() * left.rsqrt())
 
     @classmethod
@@ -81,7 +77,7 @@ class AsymmetricLaplace(_PyroAsymmetricLaplace):
         >>> AsymmetricLaplace.from_quantile(0.0, 1.0, 0.25).cdf(torch.tensor(0.0))
         tensor(0.2500)
         """
-        m, sigma, p = _as_parameters({"loc": loc, "scale": scale, "prob": prob})
+        m, sigma, p = as_parameters({"loc": loc, "scale": scale, "prob": prob})
         wrong = ~((p > 0) & (p < 1))
         if wrong.any():
             raise ValueError(f"prob must lie in (0, 1), got {p[first_index(wrong)].item()!r}")
@@ -97,15 +93,6 @@ class AsymmetricLaplace(_PyroAsymmetricLaplace):
         tensor(2.)
         """
         return cls(loc, scale, kappa)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
-        """The same law in a larger batch, its parameters expanded without a copy."""
-        new: Self = self._get_checked_instance(type(self), _instance)
-        for name in self.arg_constraints:
-            setattr(new, name, getattr(self, name).expand(Size(batch_shape)))
-        Distribution.__init__(new, Size(batch_shape), validate_args=False)
-        new._validate_args = self._validate_args
-        return new
 
     @property
     def scales(self) -> tuple[Tensor, Tensor]:
@@ -192,18 +179,6 @@ class AsymmetricLaplace(_PyroAsymmetricLaplace):
         draws: Tensor = self.loc - self.left_scale * noise[0] + self.right_scale * noise[1]
         return draws
 
-    def sample(
-        self,
-        sample_shape: Any = (),
-        *,
-        generator: Generator | None = None,
-        seed: int | None = None,
-    ) -> Tensor:
-        """Draws (*sample_shape, *batch_shape) without gradients, from a generator or a seed."""
-        stream = as_generator(generator, seed, self.loc.device)
-        with torch.no_grad():
-            return self.rsample(sample_shape, generator=stream)
-
     def _standardised(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """(x - m) / s_L where x < m, else 0, and (x - m) / s_R where x > m, else 0."""
         if self._validate_args:
@@ -212,36 +187,11 @@ class AsymmetricLaplace(_PyroAsymmetricLaplace):
         return offset.clamp(max=0.0) / self.left_scale, offset.clamp(min=0.0) / self.right_scale
 
     def _check_parameters(self) -> None:
-        for name in ("loc", "scale", "asymmetry"):
-            value: Tensor = getattr(self, name).detach()
-            positive = value > 0 if name != "loc" else torch.ones_like(value, dtype=torch.bool)
-            wrong = ~(torch.isfinite(value) & positive)
-            if wrong.any():
-                rule = "finite" if name == "loc" else "finite and > 0"
-                got = value[first_index(wrong)].item()
-                raise ValueError(f"{name} must be {rule}, got {got!r} at {first_index(wrong)}")
+        super()._check_parameters()
         for name, value in zip(("right", "left"), self.scales, strict=True):
             wrong = ~((value > 0) & torch.isfinite(value))
             if wrong.any():
                 raise ValueError(f"scale and asymmetry give a {name} scale of zero or infinity")
-
-
-def _as_parameters(given: dict[str, Any]) -> list[Tensor]:
-    """All as tensors of one type; plain numbers take that of the first tensor, or the default."""
-    tensors = [value for value in given.values() if isinstance(value, Tensor)]
-    like = next((value for value in tensors if value.is_floating_point()), None)
-    if like is None and all(isinstance(value, int | float) for value in given.values()):
-        like = torch.empty(())
-    tensors = [as_real_tensor(value, name, like) for name, value in given.items()]
-    dtype = tensors[0].dtype
-    for tensor in tensors:
-        dtype = torch.promote_types(dtype, tensor.dtype)
-    try:
-        torch.broadcast_shapes(*(tensor.shape for tensor in tensors))
-    except RuntimeError:
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
-        raise ValueError(f"{', '.join(given)} of shapes {shapes} do not broadcast") from None
-    return [tensor.to(dtype) for tensor in tensors]
 
 
 def _log_two_sided(near: Tensor, far: Tensor, below: Tensor, above: Tensor) -> Tensor:
