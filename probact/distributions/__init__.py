@@ -7,6 +7,7 @@ from probact.distributions.geodesic import geodesic
 from probact.distributions.harmonium import Harmonium
 from probact.distributions.inverse_wishart import InverseWishart
 from probact.distributions.normal_inverse_wishart import NormalInverseWishart
+from probact.distributions.polya_gamma import PolyaGamma
 from probact.distributions.posterior_predictive import PosteriorPredictive
 from probact.distributions.power_spherical import PowerSpherical
 from probact.distributions.product_partition import ProductPartition
@@ -26,6 +27,7 @@ __all__ = [
     "InverseWishart",
     "MultivariateStudentT",
     "NormalInverseWishart",
+    "PolyaGamma",
     "PosteriorPredictive",
     "PowerSpherical",
     "ProductPartition",

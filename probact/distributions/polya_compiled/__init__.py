@@ -1,0 +1,1 @@
+"""Compiled draws of Polya-Gamma laws, one tilt for each."""
