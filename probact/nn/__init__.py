@@ -15,6 +15,7 @@ from probact.nn.conv_autoencoder import (
     SmallConvEncoder,
 )
 from probact.nn.convnet import ConvNet, Epoch, accuracy, train_classifier
+from probact.nn.laplace_penalty import ald_penalty, ald_prox
 from probact.nn.large_cnn import LargeCNN
 from probact.nn.layered_convnet import Layer, LayeredConvNet, nesterov, paper_layers
 from probact.nn.mlp_autoencoder import EncoderClassifier, MLPDecoder, MLPEncoder
@@ -68,6 +69,8 @@ __all__ = [
     "Tsallis",
     "WideResNet",
     "accuracy",
+    "ald_penalty",
+    "ald_prox",
     "anneal_beta",
     "beta_schedule",
     "capacity",
