@@ -6,6 +6,7 @@ from probact.analysis.frechet_distance import (
     extrapolated_frechet_distance,
     frechet_distance,
 )
+from probact.analysis.frequency_regression import FrequencyRegression, frequency_regression
 from probact.analysis.information import (
     Complexity,
     Reading,
@@ -38,6 +39,7 @@ __all__ = [
     "CredibleBall",
     "DirectionalFit",
     "FrechetDistance",
+    "FrequencyRegression",
     "Memorisation",
     "PointPartition",
     "PrecisionRecall",
@@ -53,6 +55,7 @@ __all__ = [
     "directional_fit",
     "extrapolated_frechet_distance",
     "frechet_distance",
+    "frequency_regression",
     "memorisation",
     "point_partition",
     "precision_recall",
