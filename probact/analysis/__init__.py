@@ -1,5 +1,6 @@
 """Tensors in, numbers out."""
 
+from probact.analysis import patterns
 from probact.analysis.directional import DirectionalFit, directional_fit
 from probact.analysis.frechet_distance import (
     FrechetDistance,
@@ -57,6 +58,7 @@ __all__ = [
     "frechet_distance",
     "frequency_regression",
     "memorisation",
+    "patterns",
     "point_partition",
     "precision_recall",
     "random_rows",

@@ -8,14 +8,14 @@ pass fails.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim.swa_utils import AveragedModel
 
-__all__ = ["device_of", "place", "run", "undisturbed", "unwrap", "usable"]
+__all__ = ["as_written", "device_of", "place", "run", "undisturbed", "unwrap", "usable"]
 
 _wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 
@@ -101,11 +101,17 @@ def undisturbed(net: nn.Module, device: torch.device | None = None) -> Iterator[
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.random.fork_rng(cuda))
         stack.enter_context(_state_restored(net))
-        if _compiled(net):  # compiled code may skip the hooks
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(as_written(net))
         if moved:
             stack.callback(net.to, home)
             net.to(device)
+        yield
+
+
+@contextmanager
+def as_written(net: nn.Module) -> Iterator[None]:
+    """Run the Python code of a network from `torch.compile`: compiled code may skip hooks."""
+    with torch.compiler.set_stance("force_eager") if _compiled(net) else nullcontext():
         yield
 
 
