@@ -1,6 +1,6 @@
 """Generative models, one per file: symbols, Pyro program, readings."""
 
-from probact.models import distillation
+from probact.models import distillation, neuron_split
 from probact.models.activation_laws import (
     ActivationLaw,
     HeldOut,
@@ -53,6 +53,7 @@ __all__ = [
     "gauge_from_offsets",
     "held_out_log_density",
     "layer_patches",
+    "neuron_split",
     "offsets_from_weights",
     "product_of_marginals",
     "weights_from_offsets",

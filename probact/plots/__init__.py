@@ -1,5 +1,6 @@
 """Figures: arrays and an Axes in, the Axes out; nothing is computed, shown or saved."""
 
+from probact.plots.cam import cam_grid
 from probact.plots.circle import CircleStage, plot_circle_activations, plot_training_stages
 from probact.plots.comparison import plot_law_comparison
 from probact.plots.complexity import plot_complexity
@@ -7,12 +8,15 @@ from probact.plots.concentration import plot_concentration_posterior
 from probact.plots.cosines import plot_cosine_marginal
 from probact.plots.images import image_grid
 from probact.plots.projection import plot_projected_activations
+from probact.plots.pruning import plot_pruning
 from probact.plots.regions import plot_against_beta, plot_region_prior, plot_soft_partition
 from probact.plots.relations import plot_class_relations
 from probact.plots.similarity import plot_similarity
+from probact.plots.split_tree import plot_split_tree
 
 __all__ = [
     "CircleStage",
+    "cam_grid",
     "image_grid",
     "plot_against_beta",
     "plot_circle_activations",
@@ -22,8 +26,10 @@ __all__ = [
     "plot_cosine_marginal",
     "plot_law_comparison",
     "plot_projected_activations",
+    "plot_pruning",
     "plot_region_prior",
     "plot_similarity",
     "plot_soft_partition",
+    "plot_split_tree",
     "plot_training_stages",
 ]
