@@ -2,6 +2,7 @@
 
 from probact.plots.cam import cam_grid
 from probact.plots.circle import CircleStage, plot_circle_activations, plot_training_stages
+from probact.plots.class_rates import plot_rates_across_classes
 from probact.plots.comparison import plot_law_comparison
 from probact.plots.complexity import plot_complexity
 from probact.plots.concentration import plot_concentration_posterior
@@ -13,6 +14,8 @@ from probact.plots.regions import plot_against_beta, plot_region_prior, plot_sof
 from probact.plots.relations import plot_class_relations
 from probact.plots.similarity import plot_similarity
 from probact.plots.split_tree import plot_split_tree
+from probact.plots.weight_ranks import plot_log_survival, plot_rank_log
+from probact.plots.weights import plot_pit_ecdf, plot_weight_density, plot_weight_qq
 
 __all__ = [
     "CircleStage",
@@ -25,11 +28,17 @@ __all__ = [
     "plot_concentration_posterior",
     "plot_cosine_marginal",
     "plot_law_comparison",
+    "plot_log_survival",
+    "plot_pit_ecdf",
     "plot_projected_activations",
     "plot_pruning",
+    "plot_rank_log",
+    "plot_rates_across_classes",
     "plot_region_prior",
     "plot_similarity",
     "plot_soft_partition",
     "plot_split_tree",
     "plot_training_stages",
+    "plot_weight_density",
+    "plot_weight_qq",
 ]

@@ -12,6 +12,7 @@ from torch import Tensor
 from probact.analysis.laplace_fits import (
     FitDistance,
     bootstrap_covariance,
+    distance_quantile,
     fit_asymmetric_laplace,
     fit_distance,
     goodness_of_fit,
@@ -169,3 +170,18 @@ def test_bootstrap_is_the_spread_of_refits_of_the_law() -> None:
         found / torch.outer(root, root), torch.corrcoef(parts), rtol=0.0, atol=0.06
     )
     assert found[0, 0] > fit.cov()[0, 0, 0]  # 100 weights are few for the mode
+
+
+def test_quantiles_of_the_null() -> None:
+    """sqrt(n) KS and AD at n = 2048, kappa = 1: 4000 replications made elsewhere."""
+    x = AsymmetricLaplace(0.0, 1.0, 1.0).sample((1, 2048), seed=3)
+    fit = fit_asymmetric_laplace(x)
+    for prob, ks, ad in ((0.5, 0.574, 0.287), (0.95, 0.828, 0.572)):
+        found = distance_quantile(fit, prob, replicates=2000)
+        assert float(found.ks) * 2048**0.5 == pytest.approx(ks, rel=0.05)
+        assert float(found.ad) == pytest.approx(ad, rel=0.08)
+    for bad in (0.0, 1.0, math.nan):
+        with pytest.raises(ValueError, match="prob"):
+            distance_quantile(fit, bad)
+    with pytest.raises(ValueError, match="degenerate"):
+        distance_quantile(fit_asymmetric_laplace(torch.ones(1, 5)))

@@ -15,7 +15,11 @@ from torch import Tensor
 
 from probact.analysis.laplace_fits import family_likelihoods
 from probact.analysis.laplace_fits.mle import fit_asymmetric_laplace
-from probact.analysis.laplace_fits.weight_rows import as_weight_rows, row_blocks
+from probact.analysis.laplace_fits.weight_rows import (
+    as_weight_rows,
+    row_blocks,
+    standardised_rows,
+)
 
 __all__ = ["FAMILIES", "FamilyComparison", "compare_families"]
 
@@ -30,7 +34,7 @@ FAMILIES = (
 )
 
 _NUM_PARAMETERS = dict(zip(FAMILIES, (3, 2, 2, 2, 3, 3, 2), strict=True))
-_RIVALS: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {
+_RIVALS: dict[str, Callable[[Tensor], family_likelihoods.Maximum]] = {
     name: getattr(family_likelihoods, name) for name in FAMILIES[1:]
 }
 
@@ -115,13 +119,14 @@ def compare_families(weights: Any, families: Sequence[str] = FAMILIES) -> Family
     start = 0
     for block in row_blocks(rows):
         part = slice(start, start + len(block))
-        x, log_scale, constant = _standardised(block)
+        x, _, spread, constant = standardised_rows(block)
         for f, name in enumerate(families):
             if name == "asymmetric_laplace":
                 loglik[part, f] = fit.loglik[part]
             else:
-                value, converged[part, f] = _RIVALS[name](x)
-                loglik[part, f] = rows.shape[1] * (value - log_scale)
+                found = _RIVALS[name](x)
+                loglik[part, f] = rows.shape[1] * (found.value - spread.log())
+                converged[part, f] = found.converged
         loglik[part][constant] = torch.nan
         start += len(block)
     return FamilyComparison(families, loglik, converged, rows.shape[1])
@@ -133,17 +138,3 @@ def _checked(families: Sequence[str]) -> tuple[str, ...]:
     if unknown or not named or len(set(named)) < len(named):
         raise ValueError(f"families must be different ones of {FAMILIES}, got {named}")
     return named
-
-
-def _standardised(block: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows at median zero and mean absolute deviation one, its logarithm, and which are constant.
-
-    Constant rows become -1, 0 and 1 in turn, so that nothing fails on them.
-    """
-    x = block.double()
-    x = x - x.median(-1, keepdim=True).values
-    spread = x.abs().mean(-1, keepdim=True)
-    constant = ~(spread > 1e-300).squeeze(-1)
-    filler = torch.arange(x.shape[1], dtype=x.dtype, device=x.device) % 3 - 1.0
-    x = torch.where(constant[:, None], filler, x / spread.clamp_min(1e-300))
-    return x, spread.clamp_min(1e-300).log().squeeze(-1), constant

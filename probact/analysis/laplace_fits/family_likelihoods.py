@@ -1,13 +1,13 @@
 r"""Maximum log-likelihoods of rows of weights under the rivals of the asymmetric Laplace law.
 
 Symbols: x (K, n) rows, centred at their median and scaled to mean absolute deviation one;
-z = (x - mu) / s; v degrees of freedom; c skewness parameter. Every function returns nats per
-weight (K,) and whether the search for them converged (K,). The last three have no closed form:
+z = (x - mu) / s; v degrees of freedom; c skewness parameter. Three of them have no closed form:
 Newton's method, in (1/s, mu/s) where the logistic likelihood is concave, in (1/s, mu/s, log c) and
 in (mu, log s, log v).
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,15 @@ from torch import Tensor
 from probact.analysis.laplace_fits.newton import newton_maximum
 from probact.gamma import log_gamma_ratio
 
-__all__ = ["exponential", "laplace", "logistic", "normal", "skew_logistic", "student_t"]
+__all__ = [
+    "Maximum",
+    "exponential",
+    "laplace",
+    "logistic",
+    "normal",
+    "skew_logistic",
+    "student_t",
+]
 
 _T_LOW = (-1e3, -20.0, math.log(0.5))  # mu, log s, log v
 _SKEW_LOW = (1e-6, -1e9, -7.0)  # 1/s, mu/s, log c
@@ -23,38 +31,51 @@ _SKEW_HIGH = (1e9, 1e9, 7.0)
 _T_HIGH = (1e3, 5.0, math.log(1e6))
 
 
-def normal(x: Tensor) -> tuple[Tensor, Tensor]:
+class Maximum(NamedTuple):
+    """The largest likelihood of K rows."""
+
+    value: Tensor  # (K,) nats per weight
+    converged: Tensor  # (K,) bool: the search for it
+    parameters: Tensor  # (K, p): mu, s and the law's third one, if it has one
+    mirrored: Tensor  # (K,) bool: they are those of the row's mirror image
+
+
+def normal(x: Tensor) -> Maximum:
     """Normal law of two parameters.
 
     >>> normal(torch.tensor([[-1.0, 1.0]], dtype=torch.float64))[0]  # -(log 2 pi + 1) / 2
     tensor([-1.4189], dtype=torch.float64)
     """
     variance = x.var(-1, correction=0)
-    return _known(-0.5 * (math.log(2.0 * math.pi) + variance.log() + 1.0))
+    value = -0.5 * (math.log(2.0 * math.pi) + variance.log() + 1.0)
+    return _known(value, x.mean(-1), variance.sqrt())
 
 
-def laplace(x: Tensor) -> tuple[Tensor, Tensor]:
+def laplace(x: Tensor) -> Maximum:
     """Laplace law of two parameters, at the median.
 
     >>> laplace(torch.tensor([[-1.0, 0.0, 1.0]]))[0]  # -log(4/3) - 1
     tensor([-1.2877])
     """
-    spread = (x - x.median(-1, keepdim=True).values).abs().mean(-1)
-    return _known(-(2.0 * spread).log() - 1.0)
+    median = x.median(-1).values
+    spread = (x - median.unsqueeze(-1)).abs().mean(-1)
+    return _known(-(2.0 * spread).log() - 1.0, median, spread)
 
 
-def exponential(x: Tensor) -> tuple[Tensor, Tensor]:
+def exponential(x: Tensor) -> Maximum:
     """One-sided exponential law from the smallest weight up or from the largest down.
 
     >>> exponential(torch.tensor([[0.0, 0.0, 3.0]]))[0]  # -log 1 - 1
     tensor([-1.])
     """
-    mean = x.mean(-1)
-    spread = torch.minimum(mean - x.amin(-1), x.amax(-1) - mean)
-    return _known(-spread.log() - 1.0)
+    mean, low, high = x.mean(-1), x.amin(-1), x.amax(-1)
+    mirrored = high - mean < mean - low
+    spread = torch.where(mirrored, high - mean, mean - low)
+    start = torch.where(mirrored, -high, low)
+    return _known(-spread.log() - 1.0, start, spread)._replace(mirrored=mirrored)
 
 
-def logistic(x: Tensor) -> tuple[Tensor, Tensor]:
+def logistic(x: Tensor) -> Maximum:
     """Logistic law of two parameters.
 
     >>> x = torch.tensor([[-1.0, 1.0]], dtype=torch.float64)
@@ -63,11 +84,11 @@ def logistic(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     start = x.new_tensor([1.5, 0.0]).expand(len(x), 2)
     low, high = x.new_tensor([1e-6, -1e9]), x.new_tensor([1e9, 1e9])
-    _, value, converged = newton_maximum(_logistic, start, x, low, high)
-    return value, converged
+    theta, value, converged = newton_maximum(_logistic, start, x, low, high)
+    return _searched(value, converged, _loc_scale(theta))
 
 
-def skew_logistic(x: Tensor) -> tuple[Tensor, Tensor]:
+def skew_logistic(x: Tensor) -> Maximum:
     """Generalised logistic law of type I, three parameters (Johnson, Kotz & Balakrishnan 1995).
 
     Distribution function (1 + exp(-z))^-c for the row or for its mirror image, e^-7 <= c <= e^7:
@@ -80,12 +101,15 @@ def skew_logistic(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     start = x.new_tensor([1.5, 0.0, 0.0]).expand(len(x), 3)
     low, high = x.new_tensor(_SKEW_LOW), x.new_tensor(_SKEW_HIGH)
-    _, value, converged = newton_maximum(_skew_logistic, start, x, low, high)
-    _, mirrored, mirror_converged = newton_maximum(_skew_logistic, start, -x, low, high)
-    return torch.maximum(value, mirrored), converged & mirror_converged
+    theta, value, converged = newton_maximum(_skew_logistic, start, x, low, high)
+    turned, other, too = newton_maximum(_skew_logistic, start, -x, low, high)
+    mirrored = other > value
+    theta = torch.where(mirrored.unsqueeze(-1), turned, theta)
+    parameters = torch.cat([_loc_scale(theta[:, :2]), theta[:, 2:].exp()], -1)
+    return Maximum(torch.maximum(value, other), converged & too, parameters, mirrored)
 
 
-def student_t(x: Tensor) -> tuple[Tensor, Tensor]:
+def student_t(x: Tensor) -> Maximum:
     """Student's t of three parameters, 0.5 <= v <= 1e6, whose upper end is the normal law.
 
     Where more than v / (v + 1) of the weights are equal the likelihood has no maximum: such rows
@@ -98,11 +122,21 @@ def student_t(x: Tensor) -> tuple[Tensor, Tensor]:
     start = x.new_tensor([0.0, 0.0, math.log(5.0)]).expand(len(x), 3)
     low, high = x.new_tensor(_T_LOW), x.new_tensor(_T_HIGH)
     theta, value, converged = newton_maximum(_student_t, start, x, low, high)
-    return value, converged & (theta[:, 1] > low[1])
+    parameters = torch.cat([theta[:, :1], theta[:, 1:].exp()], -1)
+    return _searched(value, converged & (theta[:, 1] > low[1]), parameters)
 
 
-def _known(value: Tensor) -> tuple[Tensor, Tensor]:
-    return value, torch.ones_like(value, dtype=torch.bool)
+def _known(value: Tensor, mu: Tensor, s: Tensor) -> Maximum:
+    return _searched(value, torch.ones_like(value, dtype=torch.bool), torch.stack([mu, s], -1))
+
+
+def _searched(value: Tensor, converged: Tensor, parameters: Tensor) -> Maximum:
+    return Maximum(value, converged, parameters, torch.zeros_like(converged))
+
+
+def _loc_scale(theta: Tensor) -> Tensor:
+    """mu and s from 1/s and mu/s, (K, 2)."""
+    return torch.stack([theta[:, 1] / theta[:, 0], 1.0 / theta[:, 0]], -1)
 
 
 def _logistic(theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

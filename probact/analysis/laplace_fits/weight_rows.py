@@ -13,7 +13,7 @@ from torch import Tensor
 
 from probact.arrays import as_tensor, check_finite, floats
 
-__all__ = ["as_weight_rows", "check_sorted", "row_blocks", "sort_rows"]
+__all__ = ["as_weight_rows", "check_sorted", "row_blocks", "sort_rows", "standardised_rows"]
 
 _LARGEST = 1e300  # of a row's length times its largest entry, so that no sum overflows
 
@@ -78,3 +78,23 @@ def check_sorted(ordered: Tensor, weights: Tensor, name: str = "weights") -> Non
     check_finite(weights, name)
     row = int((weights.double().abs().amax(1) * weights.shape[1] >= _LARGEST).nonzero()[0])
     raise ValueError(f"{name} is too large in row {row} for its sum; rescale it")
+
+
+def standardised_rows(block: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rows (k, n) at median zero and mean absolute deviation one, median and deviation (k,) each,
+    and which rows are constant.
+
+    Constant rows become -1, 0 and 1 in turn, so that nothing fails on them.
+
+    >>> standardised_rows(torch.tensor([[1.0, 2.0, 6.0]]))[0].squeeze()
+    tensor([-0.6000,  0.0000,  2.4000], dtype=torch.float64)
+    """
+    x = block.double()
+    median = x.median(-1).values
+    x = x - median.unsqueeze(-1)
+    spread = x.abs().mean(-1)
+    constant = ~(spread > 1e-300)
+    spread = spread.clamp_min(1e-300)
+    filler = torch.arange(x.shape[1], dtype=x.dtype, device=x.device) % 3 - 1.0
+    x = torch.where(constant.unsqueeze(-1), filler, x / spread.unsqueeze(-1))
+    return x, median, spread, constant
