@@ -1,6 +1,13 @@
 """Tensors in, numbers out."""
 
 from probact.analysis import patterns
+from probact.analysis.calibration import (
+    CalibrationError,
+    ReliabilityCurve,
+    calibration_error,
+    calibration_error_difference,
+    reliability_curve,
+)
 from probact.analysis.directional import DirectionalFit, directional_fit
 from probact.analysis.frechet_distance import (
     FrechetDistance,
@@ -16,6 +23,16 @@ from probact.analysis.information import (
     total_correlation,
 )
 from probact.analysis.memorisation import Memorisation, memorisation
+from probact.analysis.out_of_distribution import (
+    auroc,
+    auroc_difference,
+    energy_score,
+    false_positive_rate,
+    max_logit_score,
+    max_probability_score,
+    mutual_information,
+    predictive_entropy,
+)
 from probact.analysis.partition_uncertainty import (
     ChainAgreement,
     CredibleBall,
@@ -32,37 +49,66 @@ from probact.analysis.partitions import (
 )
 from probact.analysis.point_partition import PointPartition, point_partition
 from probact.analysis.precision_recall import PrecisionRecall, Share, precision_recall
+from probact.analysis.prediction_scores import (
+    Estimate,
+    PredictionScores,
+    crossed_mean,
+    mean_over_rows,
+    prediction_scores,
+    row_scores,
+    score_differences,
+)
 from probact.analysis.projection import Projection, singular_projection
 
 __all__ = [
+    "CalibrationError",
     "ChainAgreement",
     "Complexity",
     "CredibleBall",
     "DirectionalFit",
+    "Estimate",
     "FrechetDistance",
     "FrequencyRegression",
     "Memorisation",
     "PointPartition",
     "PrecisionRecall",
+    "PredictionScores",
     "Projection",
     "Reading",
+    "ReliabilityCurve",
     "Share",
     "adjusted_rand_index",
     "assignment_entropy",
+    "auroc",
+    "auroc_difference",
     "binder_loss",
+    "calibration_error",
+    "calibration_error_difference",
     "chain_agreement",
     "complexity",
     "credible_ball",
+    "crossed_mean",
     "directional_fit",
+    "energy_score",
     "extrapolated_frechet_distance",
+    "false_positive_rate",
     "frechet_distance",
     "frequency_regression",
+    "max_logit_score",
+    "max_probability_score",
+    "mean_over_rows",
     "memorisation",
+    "mutual_information",
     "patterns",
     "point_partition",
     "precision_recall",
+    "prediction_scores",
+    "predictive_entropy",
     "random_rows",
     "relative_entropy",
+    "reliability_curve",
+    "row_scores",
+    "score_differences",
     "similarity_matrix",
     "singular_projection",
     "total_correlation",

@@ -1,5 +1,6 @@
 """Figures: arrays and an Axes in, the Axes out; nothing is computed, shown or saved."""
 
+from probact.plots.calibration import plot_against_size, plot_reliability, plot_scores
 from probact.plots.cam import cam_grid
 from probact.plots.circle import CircleStage, plot_circle_activations, plot_training_stages
 from probact.plots.class_rates import plot_rates_across_classes
@@ -22,6 +23,7 @@ __all__ = [
     "cam_grid",
     "image_grid",
     "plot_against_beta",
+    "plot_against_size",
     "plot_circle_activations",
     "plot_class_relations",
     "plot_complexity",
@@ -35,6 +37,8 @@ __all__ = [
     "plot_rank_log",
     "plot_rates_across_classes",
     "plot_region_prior",
+    "plot_reliability",
+    "plot_scores",
     "plot_similarity",
     "plot_soft_partition",
     "plot_split_tree",
