@@ -14,6 +14,7 @@ from probact.models.directional_model import DirectionalModel
 from probact.models.dpgmm import DPGMM, LogScore
 from probact.models.evidence import ElboTerms, ImportanceEstimate
 from probact.models.factorial_mixture import FactorialMixture
+from probact.models.gaussian_head import GaussianHead
 from probact.models.gaussian_vae import GaussianVAE
 from probact.models.harmonium_model import HarmoniumModel
 from probact.models.layer_patches import layer_patches
@@ -37,6 +38,7 @@ __all__ = [
     "DirectionalModel",
     "ElboTerms",
     "FactorialMixture",
+    "GaussianHead",
     "GaussianVAE",
     "HarmoniumModel",
     "HeldOut",
