@@ -4,9 +4,12 @@ One thread, one run: every round fits the whole layer by `fit_asymmetric_laplace
 (the floor), and fits a few of its rows by `scipy.stats.laplace_asymmetric.fit`, whose CPU seconds
 are scaled up to all rows. Reported are medians over rounds, the median ratio and its range, and by
 how many nats our log-likelihoods exceed scipy's. Memory is the largest resident set of a fresh
-process during one fit beyond that before it, as a multiple of the layer's own (Linux). Run as
+process during one fit beyond that before it, as a multiple of the layer's own (Linux).
 
-    OMP_NUM_THREADS=1 python benchmarks/ald.py [--quick] [--json results.json]
+Then the posterior, see `ald_posterior`: Gibbs sweeps of the same layers, and their ESS beside that
+of Pyro's NUTS, on a real head where `--heads` names a file that holds one. Run as
+
+    OMP_NUM_THREADS=1 python benchmarks/ald.py [--quick] [--json results.json] [--heads FILE]
     python benchmarks/ald.py --device cuda
 """
 
@@ -25,6 +28,7 @@ from typing import Any
 import numpy as np
 import scipy
 import torch
+from ald_posterior import mixing, read_head, report_posterior, sweeps
 from scipy import stats
 from torch import Generator, Tensor
 
@@ -45,6 +49,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=12, help="rows that scipy fits in a round")
     parser.add_argument("--quick", action="store_true", help="3 rounds, 1000 x 2048 only")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--heads", type=Path, help="safetensors file with the MobileNet v2 head")
     parser.add_argument("--json", type=Path, help="also write every number to this file")
     parser.add_argument("--memory-of", nargs=2, type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -60,6 +65,7 @@ def main() -> None:
         results["sizes"].append(measured(size, rounds, args))
     if args.device == "cpu":
         results["tests"] = other_readings(SIZES[0])
+        results["posterior"] = posterior(sizes, args)
     print(report(results))
     if args.json:
         args.json.write_text(json.dumps(results, indent=1))
@@ -140,6 +146,18 @@ def other_readings(size: tuple[int, int]) -> dict[str, float]:
     }
 
 
+def posterior(sizes: tuple[tuple[int, int], ...], args: argparse.Namespace) -> dict[str, Any]:
+    """Sweeps of every size, all segments at once for the first; mixing on a head."""
+    pairs = [(size, "compiled") for size in sizes] + [(sizes[0], "tensor")]
+    timed = [
+        {"size": size, "form": form, "seconds": sweeps(layer(*size), form, 11)}
+        for size, form in pairs
+    ]
+    name, weights = read_head(args.heads, layer(*SIZES[0]))
+    numbers = (300, 200) if args.quick else (1000, 1000)
+    return {"sweeps": timed, "head": name, "mixing": mixing(weights, *numbers)}
+
+
 def memory_of(size: tuple[int, int]) -> float | None:
     """In a fresh process whose allocator gives back what is freed."""
     if not Path("/proc/self/clear_refs").exists():
@@ -188,6 +206,8 @@ def report(results: dict[str, Any]) -> str:
             f"- {name}: {min(gain):+.1e}, {statistics.median(gain):+.1e}, {max(gain):+.2g}"
         )
     lines += [f"- {name}: {spent:.2f} s" for name, spent in results.get("tests", {}).items()]
+    if "posterior" in results:
+        lines += report_posterior(results["posterior"])
     return "\n".join(lines)
 
 

@@ -6,11 +6,13 @@ from probact.distributions.chinese_restaurant_process import ChineseRestaurantPr
 from probact.distributions.geodesic import geodesic
 from probact.distributions.harmonium import Harmonium
 from probact.distributions.inverse_wishart import InverseWishart
+from probact.distributions.laplace_hyperprior import LaplaceHyperprior, weak_hyperprior
 from probact.distributions.normal_inverse_wishart import NormalInverseWishart
 from probact.distributions.polya_gamma import PolyaGamma
 from probact.distributions.posterior_predictive import PosteriorPredictive
 from probact.distributions.power_spherical import PowerSpherical
 from probact.distributions.product_partition import ProductPartition
+from probact.distributions.rate_regression import RateRegressionPrior
 from probact.distributions.sphere_latent import rsample_with_kl
 from probact.distributions.sphere_uniform import SphereUniform
 from probact.distributions.student_t import DiagonalStudentT, MultivariateStudentT
@@ -25,15 +27,18 @@ __all__ = [
     "DiagonalStudentTMixture",
     "Harmonium",
     "InverseWishart",
+    "LaplaceHyperprior",
     "MultivariateStudentT",
     "NormalInverseWishart",
     "PolyaGamma",
     "PosteriorPredictive",
     "PowerSpherical",
     "ProductPartition",
+    "RateRegressionPrior",
     "SphereUniform",
     "StudentTMixture",
     "VonMisesFisher",
     "geodesic",
     "rsample_with_kl",
+    "weak_hyperprior",
 ]

@@ -21,6 +21,7 @@ from probact.inference.factorial_gibbs import FactorialGibbs
 from probact.inference.fit_result import Fit, load
 from probact.inference.gibbs import GibbsKernel, Sweep
 from probact.inference.harmonium_gibbs import HarmoniumGibbs
+from probact.inference.laplace import LaplaceGibbs
 from probact.inference.likelihood import log_likelihood
 from probact.inference.sampling import resume, sample
 from probact.inference.svi import fit
@@ -35,6 +36,7 @@ __all__ = [
     "GibbsKernel",
     "HarmoniumGibbs",
     "Interrupted",
+    "LaplaceGibbs",
     "NonFiniteLoss",
     "SamplingWarning",
     "SliceGibbs",
