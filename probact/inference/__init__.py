@@ -22,6 +22,8 @@ from probact.inference.fit_result import Fit, load
 from probact.inference.gibbs import GibbsKernel, Sweep
 from probact.inference.harmonium_gibbs import HarmoniumGibbs
 from probact.inference.laplace import LaplaceGibbs
+from probact.inference.laplace.head_gibbs import LaplaceHeadGibbs
+from probact.inference.laplace.head_guide import laplace_head_guide
 from probact.inference.likelihood import log_likelihood
 from probact.inference.sampling import resume, sample
 from probact.inference.svi import fit
@@ -37,6 +39,7 @@ __all__ = [
     "HarmoniumGibbs",
     "Interrupted",
     "LaplaceGibbs",
+    "LaplaceHeadGibbs",
     "NonFiniteLoss",
     "SamplingWarning",
     "SliceGibbs",
@@ -52,6 +55,7 @@ __all__ = [
     "fit",
     "from_draws",
     "from_netcdf",
+    "laplace_head_guide",
     "load",
     "log_likelihood",
     "resume",

@@ -17,6 +17,7 @@ from probact.models.factorial_mixture import FactorialMixture
 from probact.models.gaussian_head import GaussianHead
 from probact.models.gaussian_vae import GaussianVAE
 from probact.models.harmonium_model import HarmoniumModel
+from probact.models.laplace_head import LaplaceHead
 from probact.models.laplace_weights import LaplaceWeights
 from probact.models.layer_patches import layer_patches
 from probact.models.region_prior import (
@@ -44,6 +45,7 @@ __all__ = [
     "HarmoniumModel",
     "HeldOut",
     "ImportanceEstimate",
+    "LaplaceHead",
     "LaplaceWeights",
     "LogScore",
     "RegionPrior",
