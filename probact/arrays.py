@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "as_bits",
     "as_labels",
     "as_matrix",
     "as_number",
@@ -120,6 +121,29 @@ def as_matrix(value: object, name: str) -> Tensor:
         raise ValueError(f"{name} must have rows and columns, got shape {tuple(x.shape)}")
     check_finite(x, name)
     return x.clone() if x.dtype in floats else x.double()
+
+
+def as_bits(value: object, name: str) -> Tensor:
+    """Zeros and ones (N, n) as uint8 in memory of their own, from booleans or numbers.
+
+    Raises:
+        TypeError: `value` is no array; of packed patterns pass `.bits()`.
+        ValueError: not 2-D, no row or no column, or anything else than 0 and 1.
+
+    >>> as_bits([[True, False]], "a")
+    tensor([[1, 0]], dtype=torch.uint8)
+    """
+    if callable(getattr(value, "bits", None)):
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be an array of 0 and 1, got {kind}: pass its .bits()")
+    x = as_tensor(value, name)
+    if x.ndim != 2 or 0 in x.shape:
+        raise ValueError(f"{name} must be a matrix (rows, units), got shape {tuple(x.shape)}")
+    wrong = (x != 0) & (x != 1)
+    if bool(wrong.any()):
+        at = tuple(int(i) for i in wrong.nonzero()[0])
+        raise ValueError(f"{name} must hold 0 and 1 alone, got {x[at].item()!r} at index {at}")
+    return x.to(torch.uint8, copy=True)
 
 
 def as_labels(value: object, name: str, rows: int) -> Tensor:

@@ -14,7 +14,11 @@ from probact.analysis.frechet_distance import (
     extrapolated_frechet_distance,
     frechet_distance,
 )
-from probact.analysis.frequency_regression import FrequencyRegression, frequency_regression
+from probact.analysis.frequency_regression import (
+    FrequencyRegression,
+    frequency_regression,
+    norm_regression,
+)
 from probact.analysis.information import (
     Complexity,
     Reading,
@@ -99,6 +103,7 @@ __all__ = [
     "mean_over_rows",
     "memorisation",
     "mutual_information",
+    "norm_regression",
     "patterns",
     "point_partition",
     "precision_recall",

@@ -13,6 +13,11 @@ from probact.distributions.posterior_predictive import PosteriorPredictive
 from probact.distributions.power_spherical import PowerSpherical
 from probact.distributions.product_partition import ProductPartition
 from probact.distributions.rate_regression import RateRegressionPrior
+from probact.distributions.rectified_normal import (
+    HurdleFoldedNormal,
+    HurdleTruncatedNormal,
+    RectifiedNormal,
+)
 from probact.distributions.sphere_latent import rsample_with_kl
 from probact.distributions.sphere_uniform import SphereUniform
 from probact.distributions.student_t import DiagonalStudentT, MultivariateStudentT
@@ -28,7 +33,10 @@ __all__ = [
     "Harmonium",
     "InverseWishart",
     "LaplaceHyperprior",
+    "HurdleFoldedNormal",
+    "HurdleTruncatedNormal",
     "MultivariateStudentT",
+    "RectifiedNormal",
     "NormalInverseWishart",
     "PolyaGamma",
     "PosteriorPredictive",
