@@ -25,6 +25,7 @@ from probact.inference.laplace import LaplaceGibbs
 from probact.inference.laplace.head_gibbs import LaplaceHeadGibbs
 from probact.inference.laplace.head_guide import laplace_head_guide
 from probact.inference.likelihood import log_likelihood
+from probact.inference.pattern_gibbs import PatternGibbs
 from probact.inference.sampling import resume, sample
 from probact.inference.svi import fit
 from probact.inference.training.failures import NonFiniteLoss
@@ -41,6 +42,7 @@ __all__ = [
     "LaplaceGibbs",
     "LaplaceHeadGibbs",
     "NonFiniteLoss",
+    "PatternGibbs",
     "SamplingWarning",
     "SliceGibbs",
     "SplitMerge",

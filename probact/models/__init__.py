@@ -8,8 +8,10 @@ from probact.models.activation_laws import (
     held_out_log_density,
 )
 from probact.models.aggregate_posterior import AggregatePosterior
+from probact.models.beta_bernoulli_patterns import BetaBernoulliPatterns
 from probact.models.class_relations import ClassRelations
 from probact.models.code_densities import CodeLaw, code_laws, product_of_marginals
+from probact.models.dichotomised_gaussian import DichotomisedGaussian
 from probact.models.directional_model import DirectionalModel
 from probact.models.dpgmm import DPGMM, LogScore
 from probact.models.evidence import ElboTerms, ImportanceEstimate
@@ -17,9 +19,12 @@ from probact.models.factorial_mixture import FactorialMixture
 from probact.models.gaussian_head import GaussianHead
 from probact.models.gaussian_vae import GaussianVAE
 from probact.models.harmonium_model import HarmoniumModel
+from probact.models.ising_patterns import IsingFit, IsingPatterns
 from probact.models.laplace_head import LaplaceHead
 from probact.models.laplace_weights import LaplaceWeights
 from probact.models.layer_patches import layer_patches
+from probact.models.pattern_mixture import PatternFit, PatternMixture
+from probact.models.probit_patterns import ProbitPatterns
 from probact.models.region_prior import (
     RegionPrior,
     gauge_from_offsets,
@@ -35,8 +40,10 @@ __all__ = [
     "DPGMM",
     "ActivationLaw",
     "AggregatePosterior",
+    "BetaBernoulliPatterns",
     "ClassRelations",
     "CodeLaw",
+    "DichotomisedGaussian",
     "DirectionalModel",
     "ElboTerms",
     "FactorialMixture",
@@ -45,9 +52,14 @@ __all__ = [
     "HarmoniumModel",
     "HeldOut",
     "ImportanceEstimate",
+    "IsingFit",
+    "IsingPatterns",
     "LaplaceHead",
     "LaplaceWeights",
     "LogScore",
+    "PatternFit",
+    "PatternMixture",
+    "ProbitPatterns",
     "RegionPrior",
     "SphereVAE",
     "SplineMixture",

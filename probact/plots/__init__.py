@@ -9,6 +9,8 @@ from probact.plots.complexity import plot_complexity
 from probact.plots.concentration import plot_concentration_posterior
 from probact.plots.cosines import plot_cosine_marginal
 from probact.plots.images import image_grid
+from probact.plots.pattern_laws import plot_component_probabilities, plot_probability_laws
+from probact.plots.pattern_models import plot_count_law, plot_predictive_checks
 from probact.plots.projection import plot_projected_activations
 from probact.plots.pruning import plot_pruning
 from probact.plots.regions import plot_against_beta, plot_region_prior, plot_soft_partition
@@ -27,11 +29,15 @@ __all__ = [
     "plot_circle_activations",
     "plot_class_relations",
     "plot_complexity",
+    "plot_component_probabilities",
     "plot_concentration_posterior",
+    "plot_count_law",
     "plot_cosine_marginal",
     "plot_law_comparison",
     "plot_log_survival",
     "plot_pit_ecdf",
+    "plot_predictive_checks",
+    "plot_probability_laws",
     "plot_projected_activations",
     "plot_pruning",
     "plot_rank_log",

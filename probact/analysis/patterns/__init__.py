@@ -27,6 +27,7 @@ from probact.analysis.patterns.hamming import (
     weighted_hamming,
 )
 from probact.analysis.patterns.packed_patterns import PackedPatterns, PatternLayer
+from probact.analysis.patterns.predictive_checks import PredictiveCheck, predictive_check
 from probact.analysis.patterns.recording import Recording, pattern_at, record
 from probact.analysis.patterns.replaying import Replay, check_affine, frozen, replay
 
@@ -41,6 +42,7 @@ __all__ = [
     "PackedPatterns",
     "Pattern",
     "PatternLayer",
+    "PredictiveCheck",
     "Recording",
     "Replay",
     "activation_probabilities",
@@ -56,6 +58,7 @@ __all__ = [
     "hamming_counts",
     "marginal_test",
     "pattern_at",
+    "predictive_check",
     "record",
     "replay",
     "strict_constellations",

@@ -1,0 +1,1 @@
+"""Compiled loops over patterns; functions here call only those of this folder."""
