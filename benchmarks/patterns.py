@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import scipy
 import torch
+from regions import geometry, geometry_lines
 from scipy.spatial.distance import pdist
 from torch import nn
 
@@ -60,6 +61,7 @@ def main() -> None:
     results = {"python": platform.python_version(), **versions, "rows": args.rows}
     results |= {"bits": args.bits, "hamming": distances(args), "recording": recording(args)}
     results |= {"statistics": statistics_of_patterns(args), "resident_megabytes": resident()}
+    results |= {"geometry": geometry(args.rounds)}
     print(report(results))
     if args.json:
         args.json.write_text(json.dumps(results, indent=1))
@@ -220,7 +222,7 @@ def report(results: dict[str, Any]) -> str:
     lines += ["", f"{results['rows']} patterns of an AlexNet-like network, CPU seconds:", ""]
     lines += [f"- {name}: {took:.3g}" for name, took in results["statistics"].items()]
     lines.append(f"- peak of the process so far: {results['resident_megabytes']:.0f} MB")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *geometry_lines(results["geometry"])])
 
 
 if __name__ == "__main__":

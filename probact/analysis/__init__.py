@@ -1,6 +1,6 @@
 """Tensors in, numbers out."""
 
-from probact.analysis import patterns
+from probact.analysis import patterns, regions
 from probact.analysis.calibration import (
     CalibrationError,
     ReliabilityCurve,
@@ -110,6 +110,7 @@ __all__ = [
     "prediction_scores",
     "predictive_entropy",
     "random_rows",
+    "regions",
     "relative_entropy",
     "reliability_curve",
     "row_scores",

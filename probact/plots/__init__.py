@@ -9,6 +9,13 @@ from probact.plots.complexity import plot_complexity
 from probact.plots.concentration import plot_concentration_posterior
 from probact.plots.cosines import plot_cosine_marginal
 from probact.plots.images import image_grid
+from probact.plots.linear_regions import (
+    plot_line_flips,
+    plot_map_spectra,
+    plot_noise_angles,
+    plot_plane_slice,
+    plot_region_sizes,
+)
 from probact.plots.pattern_laws import plot_component_probabilities, plot_probability_laws
 from probact.plots.pattern_models import plot_count_law, plot_predictive_checks
 from probact.plots.projection import plot_projected_activations
@@ -34,8 +41,12 @@ __all__ = [
     "plot_count_law",
     "plot_cosine_marginal",
     "plot_law_comparison",
+    "plot_line_flips",
     "plot_log_survival",
+    "plot_map_spectra",
+    "plot_noise_angles",
     "plot_pit_ecdf",
+    "plot_plane_slice",
     "plot_predictive_checks",
     "plot_probability_laws",
     "plot_projected_activations",
@@ -43,6 +54,7 @@ __all__ = [
     "plot_rank_log",
     "plot_rates_across_classes",
     "plot_region_prior",
+    "plot_region_sizes",
     "plot_reliability",
     "plot_scores",
     "plot_similarity",

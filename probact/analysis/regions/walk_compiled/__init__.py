@@ -1,0 +1,1 @@
+"""Compiled walks; functions here call only those of this folder."""
