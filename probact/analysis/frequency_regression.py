@@ -28,10 +28,11 @@ from torch import Tensor
 from probact.analysis.laplace_fits import fit_asymmetric_laplace
 from probact.analysis.laplace_fits.weight_rows import as_weight_rows
 from probact.analysis.meta_regression import Floats, MetaRegression, meta_regression
-from probact.arrays import as_number, as_tensor, check_count, check_seed
+from probact.arrays import as_number, as_tensor, check_count, check_finite, check_seed
 
-__all__ = ["FrequencyRegression", "frequency_regression"]
+__all__ = ["FrequencyRegression", "frequency_regression", "norm_regression"]
 
+_LEAST_VARIANCE = 1e-12  # of log |theta_k|: where all weights of a row are of one size
 RESPONSES = ("log_rate_right", "log_rate_left", "log_lambda", "log_kappa", "log_norm")
 
 
@@ -135,6 +136,31 @@ def frequency_regression(
     return FrequencyRegression(fits, r_squared, p_value, frame, level)
 
 
+def norm_regression(weights: Any, log_counts: Any, *, level: float = 0.95) -> MetaRegression:
+    """The baseline alone: log |theta_k| of one layer (K, n) regressed on log n_k (K,).
+
+    Raises: TypeError, ValueError for weights or a level that `frequency_regression` refuses, a
+    row of zeros, or other than one finite logarithm per class.
+
+    >>> fit = norm_regression(torch.tensor([[1.0, 2, 2], [2, 4, 4], [4, 8, 8]]), [0.0, 1.0, 2.0])
+    >>> round(fit.slope, 4)  # log 2
+    0.6931
+    """
+    rows = as_weight_rows(weights, "weights")
+    check_finite(rows, "weights")
+    x = as_tensor(log_counts, "log_counts").double().cpu()
+    if x.shape != rows.shape[:1] or not bool(torch.isfinite(x).all()) or len(x) < 3:
+        got = tuple(x.shape)
+        raise ValueError(f"log_counts must be finite, ({len(rows)},) of 3 or more, got {got}")
+    if not 0.0 < as_number(level, "level") < 1.0:
+        raise ValueError(f"level must lie in (0, 1), got {level}")
+    if bool((rows == 0).all(1).any()):
+        raise ValueError(f"weights has a row of zeros: row {int((rows == 0).all(1).nonzero()[0])}")
+    value, variance = (v.cpu().numpy()[None] for v in _log_norms(rows))
+    variance = np.maximum(variance / rows.shape[1], _LEAST_VARIANCE)
+    return meta_regression(value, variance, x.numpy()[None], level)
+
+
 def _layers(weights: Any) -> list[Tensor]:
     """The weights of each model; a list of rows of numbers is one matrix."""
     several = isinstance(weights, list | tuple) and all(np.ndim(w) == 2 for w in weights)
@@ -196,20 +222,27 @@ def _estimates(layer: Tensor) -> dict[str, NDArray[Any]]:
             stacklevel=3,
         )
     (right, left), n, law = fit.rates, layer.shape[1], fit.dist()
-    square = layer.double().square()
-    mean_square = square.mean(1)
-    curtosis = square.square().mean(1) / mean_square.square()
     both = (1.0 / law.prob_right + 1.0 / law.prob_left) / 4.0
     found = {
         "log_rate_right": (right.log(), 1.0 / law.prob_right),
         "log_rate_left": (left.log(), 1.0 / law.prob_left),
         "log_lambda": (0.5 * (right.log() + left.log()), both),
         "log_kappa": (0.5 * (right.log() - left.log()), both),
-        "log_norm": (0.5 * (n * mean_square).log(), (curtosis - 1.0) / 4.0),
+        "log_norm": _log_norms(layer),
     }
     columns = {name: value for name, (value, _) in found.items()}
     columns |= {f"se_{name}": (each / n).sqrt() for name, (_, each) in found.items()}
     return {name: value.numpy(force=True) for name, value in columns.items()}
+
+
+def _log_norms(layer: Tensor) -> tuple[Tensor, Tensor]:
+    """log |theta_k| (K,) of rows that are not zero, and n times its sampling variance."""
+    size = layer.double().abs().amax(1, keepdim=True)
+    square = (layer.double() / size).square()  # whose sums neither overflow nor underflow
+    mean_square = square.mean(1)
+    curtosis = square.square().mean(1) / mean_square.square()
+    value = size[:, 0].log() + 0.5 * (layer.shape[1] * mean_square).log()
+    return value, (curtosis - 1.0) / 4.0
 
 
 def _frame(stages: list[dict[str, NDArray[Any]]], log_counts: Floats) -> pd.DataFrame:

@@ -7,7 +7,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from probact.analysis.meta_regression import MetaRegression
 from probact.arrays import as_tensor
+from probact.models.posterior_draws import posterior_draws
 
 __all__ = ["as_log_frequency", "frequency_effects"]
 
@@ -43,9 +45,15 @@ def as_log_frequency(counts: Any, num_classes: int) -> Tensor:
     return z
 
 
-def frequency_effects(posterior: Any, prob: float) -> pd.DataFrame:
-    """Rows log r, log l, log lambda, log kappa; see `LaplaceWeights.frequency_effects`."""
-    right, left = (_slopes(posterior, f"slope_{side}") for side in ("right", "left"))
+def frequency_effects(posterior: Any, prob: float, norms: MetaRegression) -> pd.DataFrame:
+    """Rows log r, log l, log lambda, log kappa, and log norm as regressed already.
+
+    See `LaplaceWeights.frequency_effects`.
+    """
+    found = posterior_draws(posterior, {"slope_right": (), "slope_left": ()})
+    right, left = (x.numpy() for x in found.values())
+    if len(right) < 2:
+        raise ValueError(f"posterior must hold at least two draws, got {len(right)}")
     effects = {
         "log_rate_right": right,
         "log_rate_left": left,
@@ -57,15 +65,5 @@ def frequency_effects(posterior: Any, prob: float) -> pd.DataFrame:
         name: (x.mean(), x.std(ddof=1), *np.percentile(x, [tail, 100.0 - tail]))
         for name, x in effects.items()
     }
+    rows["log_norm"] = norms.slope, norms.standard_error, norms.low, norms.high
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "sd", "low", "high"])
-
-
-def _slopes(posterior: Any, name: str) -> np.ndarray:
-    """Draws (S,) of a slope."""
-    group = getattr(posterior, "posterior", None)
-    if group is None or name not in group:
-        raise ValueError(f"posterior must hold {name!r}: one of a model with counts")
-    values: np.ndarray = np.asarray(group[name].values, dtype=np.float64).reshape(-1)
-    if len(values) < 2:
-        raise ValueError(f"posterior must hold at least two draws, got {len(values)}")
-    return values

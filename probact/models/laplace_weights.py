@@ -21,6 +21,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor
 
+from probact.analysis.frequency_regression import norm_regression
 from probact.analysis.laplace_fits import ALDFit, dead_features, fit_asymmetric_laplace
 from probact.analysis.laplace_fits.weight_rows import as_weight_rows
 from probact.arrays import as_number, check_finite
@@ -103,7 +104,8 @@ class LaplaceWeights(PyroModule):
         self._set_hyperprior(hyperprior)
 
     def _named(self, names: Sequence[str]) -> list[str]:
-        if isinstance(names, str) or len(names) != self.num_classes:
+        sized = hasattr(names, "__len__") and not isinstance(names, str)
+        if not sized or len(names) != self.num_classes:
             raise ValueError(f"class_names must be {self.num_classes} names, got {names!r}")
         return list(names)
 
@@ -213,7 +215,9 @@ class LaplaceWeights(PyroModule):
 
         lambda = (r l)^(1/2) and kappa = (r / l)^(1/2), so their slopes are the half sum and the
         half difference of those of the rates. posterior is what `sample` or `Fit.to_arviz`
-        returned.
+        returned. The last row, log_norm, is the baseline: norms grow with frequency, and a scale
+        that goes as they do says no more. It is no posterior but the slope of log |theta_k| by
+        `analysis.norm_regression`, its standard error and confidence interval.
 
         Raises: ValueError for a model without counts, another posterior, or prob outside (0, 1).
         """
@@ -221,4 +225,5 @@ class LaplaceWeights(PyroModule):
             raise ValueError("frequency_effects needs a model with hierarchical=True and counts")
         if as_number(prob, "prob") >= 1.0:
             raise ValueError(f"prob must lie in (0, 1), got {prob!r}")
-        return frequency_effects(posterior, prob)
+        norms = norm_regression(self.weights, self.log_frequency, level=prob)
+        return frequency_effects(posterior, prob, norms)
