@@ -63,8 +63,19 @@ from probact.analysis.prediction_scores import (
     score_differences,
 )
 from probact.analysis.projection import Projection, singular_projection
+from probact.analysis.rectified_fits import (
+    ActiveSums,
+    RectifiedFit,
+    RectifiedTest,
+    active_sums,
+    fit_hurdle_folded,
+    fit_hurdle_truncated,
+    fit_rectified,
+    rectified_test,
+)
 
 __all__ = [
+    "ActiveSums",
     "CalibrationError",
     "ChainAgreement",
     "Complexity",
@@ -79,8 +90,11 @@ __all__ = [
     "PredictionScores",
     "Projection",
     "Reading",
+    "RectifiedFit",
+    "RectifiedTest",
     "ReliabilityCurve",
     "Share",
+    "active_sums",
     "adjusted_rand_index",
     "assignment_entropy",
     "auroc",
@@ -96,6 +110,9 @@ __all__ = [
     "energy_score",
     "extrapolated_frechet_distance",
     "false_positive_rate",
+    "fit_hurdle_folded",
+    "fit_hurdle_truncated",
+    "fit_rectified",
     "frechet_distance",
     "frequency_regression",
     "max_logit_score",
@@ -110,6 +127,7 @@ __all__ = [
     "prediction_scores",
     "predictive_entropy",
     "random_rows",
+    "rectified_test",
     "regions",
     "relative_entropy",
     "reliability_curve",

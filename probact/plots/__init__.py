@@ -18,6 +18,14 @@ from probact.plots.linear_regions import (
 )
 from probact.plots.pattern_laws import plot_component_probabilities, plot_probability_laws
 from probact.plots.pattern_models import plot_count_law, plot_predictive_checks
+from probact.plots.patterns import (
+    plot_active_values,
+    plot_constellations,
+    plot_distance_counts,
+    plot_layer_distances,
+    plot_probabilities,
+    plot_probability_variances,
+)
 from probact.plots.projection import plot_projected_activations
 from probact.plots.pruning import plot_pruning
 from probact.plots.regions import plot_against_beta, plot_region_prior, plot_soft_partition
@@ -31,6 +39,7 @@ __all__ = [
     "CircleStage",
     "cam_grid",
     "image_grid",
+    "plot_active_values",
     "plot_against_beta",
     "plot_against_size",
     "plot_circle_activations",
@@ -39,16 +48,21 @@ __all__ = [
     "plot_component_probabilities",
     "plot_concentration_posterior",
     "plot_count_law",
+    "plot_constellations",
     "plot_cosine_marginal",
+    "plot_distance_counts",
     "plot_law_comparison",
+    "plot_layer_distances",
     "plot_line_flips",
     "plot_log_survival",
     "plot_map_spectra",
     "plot_noise_angles",
     "plot_pit_ecdf",
     "plot_plane_slice",
+    "plot_probabilities",
     "plot_predictive_checks",
     "plot_probability_laws",
+    "plot_probability_variances",
     "plot_projected_activations",
     "plot_pruning",
     "plot_rank_log",
