@@ -15,7 +15,7 @@ def all_chapters() -> list[ModuleType]:
     """The chapter modules in the order of the report.
 
     >>> [module.__name__.rpartition(".")[2] for module in all_chapters()]
-    ['penultimate', 'mixture', 'codes', 'regions']
+    ['penultimate', 'mixture', 'codes', 'regions', 'weights', 'patterns']
     """
     names = [info.name for info in pkgutil.iter_modules(__path__)]
     modules = [importlib.import_module(f"{__name__}.{name}") for name in names]

@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from probact import plots
 from probact.chapters.mixture.measures import Measures
+from probact.plots.style import figure_of
 from probact.study import Picture
 
 __all__ = ["samples_picture", "similarity_picture"]
@@ -19,7 +17,7 @@ def similarity_picture(m: Measures) -> Picture:
         "Share of posterior draws in which two images are in one cluster; images in the order of "
         "the point estimate, whose clusters are outlined."
     )
-    return Picture("similarity", caption, _figure(ax))
+    return Picture("similarity", caption, figure_of(ax))
 
 
 def samples_picture(m: Measures, class_names: Sequence[str]) -> Picture:
@@ -36,10 +34,4 @@ def samples_picture(m: Measures, class_names: Sequence[str]) -> Picture:
         "Activations of the other half and draws from the mixture's predictive law, in the first "
         "two principal axes; draws are coloured by the class that the network's head gives them."
     )
-    return Picture("mixture_samples", caption, _figure(ax))
-
-
-def _figure(ax: Axes) -> Figure:
-    figure = ax.get_figure()
-    assert isinstance(figure, Figure)
-    return figure
+    return Picture("mixture_samples", caption, figure_of(ax))

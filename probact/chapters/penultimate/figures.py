@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from scipy import stats
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
@@ -15,6 +13,7 @@ from probact import plots
 from probact.chapters.penultimate.measures import Measures, NetMeasures, labelled
 from probact.distributions import VonMisesFisher
 from probact.models import VMFClassifier
+from probact.plots.style import figure_of
 from probact.study import Picture, Stage, TrainedNet
 
 __all__ = [
@@ -40,7 +39,7 @@ def circle_picture(net: TrainedNet, class_names: Sequence[str]) -> Picture:
         "Penultimate activations of held-out images in the 2-d layer (dots), their kernel density "
         "(grey lines), the class weights (rays) and the fitted vMF densities (ridges)."
     )
-    return Picture("activations_on_the_circle", caption, _figure(ax))
+    return Picture("activations_on_the_circle", caption, figure_of(ax))
 
 
 def stages_picture(net: TrainedNet, class_names: Sequence[str]) -> Picture:
@@ -48,7 +47,7 @@ def stages_picture(net: TrainedNet, class_names: Sequence[str]) -> Picture:
     stages = [_circle_stage(stage) for stage in net.stages]
     axes = plots.plot_training_stages(stages, class_names=class_names)
     caption = "The same before, during and after training."
-    return Picture("training_stages", caption, _figure(axes[0]))
+    return Picture("training_stages", caption, figure_of(axes[0]))
 
 
 def _circle_stage(stage: Stage) -> plots.CircleStage:
@@ -87,7 +86,7 @@ def samples_picture(m: Measures, class_names: Sequence[str]) -> Picture:
         f"Unit activations at D = {m.wide.dim}, observed and sampled from the law's posterior "
         "predictive, projected on the first two principal axes of the class weights."
     )
-    return Picture("samples", caption, _figure(ax))
+    return Picture("samples", caption, figure_of(ax))
 
 
 def law_picture(m: NetMeasures) -> Picture:
@@ -100,7 +99,7 @@ def law_picture(m: NetMeasures) -> Picture:
         reference_name="tied vMF",
     )
     caption = f"Laws of the D = {m.dim} activations, scored on the half they were not fitted to."
-    return Picture("law_comparison", caption, _figure(ax))
+    return Picture("law_comparison", caption, figure_of(ax))
 
 
 def cosine_picture(m: NetMeasures) -> Picture:
@@ -113,7 +112,7 @@ def cosine_picture(m: NetMeasures) -> Picture:
     name = f"tied vMF, $\\kappa$ = {m.kappa:.3g}"
     ax = plots.plot_cosine_marginal(cosines.numpy(), grid.numpy(), density.numpy(), names=[name])
     caption = f"Cosine between activation and own class weight at D = {m.dim}, scoring half."
-    return Picture("cosines", caption, _figure(ax))
+    return Picture("cosines", caption, figure_of(ax))
 
 
 def concentration_picture(m: Measures, class_names: Sequence[str]) -> Picture:
@@ -123,7 +122,7 @@ def concentration_picture(m: Measures, class_names: Sequence[str]) -> Picture:
         m.posterior.posterior["concentration"].values, class_names=class_names, norms=norms
     )
     caption = "Posterior of each class's concentration; marked: |w_i|, the paper's literal tie."
-    return Picture("concentration", caption, _figure(ax))
+    return Picture("concentration", caption, figure_of(ax))
 
 
 def relations_picture(probs: Tensor, class_names: Sequence[str]) -> Picture:
@@ -139,10 +138,4 @@ def relations_picture(probs: Tensor, class_names: Sequence[str]) -> Picture:
         "classes side by side. Activations of length one and weights below it leave the softmax "
         "nearly flat: the contrasts matter, not the levels."
     )
-    return Picture("class_relations", caption, _figure(ax))
-
-
-def _figure(ax: Axes) -> Figure:
-    figure = ax.get_figure()
-    assert isinstance(figure, Figure)
-    return figure
+    return Picture("class_relations", caption, figure_of(ax))

@@ -3,12 +3,11 @@
 from typing import Any
 
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from probact import plots
 from probact.chapters.regions.measures import BETA, BETAS, SHARP, Measures
 from probact.plots.regions import plot_against_beta, plot_region_prior
+from probact.plots.style import figure_of
 from probact.study import Picture
 
 __all__ = ["maps_picture", "prior_picture", "softened_picture"]
@@ -27,7 +26,7 @@ def prior_picture(m: Measures) -> Picture:
         "and the share of patches of held-out images that lie in it. On the dashed line the two "
         "agree."
     )
-    return Picture("region_prior", caption, _figure(plot_region_prior(prior, active)))
+    return Picture("region_prior", caption, figure_of(plot_region_prior(prior, active)))
 
 
 def maps_picture(m: Measures) -> Picture:
@@ -47,7 +46,7 @@ def maps_picture(m: Measures) -> Picture:
         f"{SHARP}, mean over the units: black is sure, white {white:.2f} nats, the largest here. "
         "Layers behind a pooling have fewer positions."
     )
-    return Picture("region_entropy", caption, _figure(ax))
+    return Picture("region_entropy", caption, figure_of(ax))
 
 
 def softened_picture(m: Measures) -> Picture:
@@ -64,10 +63,4 @@ def softened_picture(m: Measures) -> Picture:
         "Both networks with every ReLU and max-pooling softened at beta, weights unchanged; rings "
         "at 1 are the networks themselves."
     )
-    return Picture("softened_accuracy", caption, _figure(ax))
-
-
-def _figure(ax: Axes) -> Figure:
-    figure = ax.get_figure()
-    assert isinstance(figure, Figure)
-    return figure
+    return Picture("softened_accuracy", caption, figure_of(ax))
