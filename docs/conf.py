@@ -22,8 +22,9 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "plot_gallery": False,  # the experiments take data and time: the gallery shows their code
     "filename_pattern": r"\.py$",
-    "ignore_pattern": r"(accuracy_tables|cnn_responses|hvae_tables|mixtures|orthogonal_tables"
-    r"|pretrained|runs|vae_claims|vae_networks)\.py$",
+    "ignore_pattern": r"(accuracy_tables|activation_figures|activation_tables|ald_figures"
+    r"|ald_tables|cnn_responses|head_predictors|head_sources|head_tables|hvae_tables|mixtures"
+    r"|orthogonal_tables|pretrained|region_tables|runs|split_sources|vae_claims|vae_networks)\.py$",
     "download_all_examples": False,
 }
 suppress_warnings = ["config.cache", "myst.xref_missing"]

@@ -5,7 +5,17 @@ from probact.inference.dirichlet import CollapsedGibbs, SplitMerge
 from probact.inference.factorial_gibbs import FactorialGibbs
 from probact.inference.gibbs import GibbsKernel, Sweep
 from probact.inference.harmonium_gibbs import HarmoniumGibbs
-from probact.models import DPGMM, FactorialMixture, HarmoniumModel
+from probact.inference.laplace import LaplaceGibbs
+from probact.inference.laplace.head_gibbs import LaplaceHeadGibbs
+from probact.inference.pattern_gibbs import PatternGibbs
+from probact.models import (
+    DPGMM,
+    FactorialMixture,
+    HarmoniumModel,
+    LaplaceHead,
+    LaplaceWeights,
+    PatternMixture,
+)
 
 __all__: list[str] = []
 
@@ -26,3 +36,21 @@ def _(model: FactorialMixture) -> GibbsKernel:
 def _(model: HarmoniumModel) -> GibbsKernel:
     """Codes and inputs in turn."""
     return HarmoniumGibbs()
+
+
+@default_kernel.register
+def _(model: LaplaceHead) -> GibbsKernel:
+    """Weights, their laws and the augmentation variables in turn, all exact."""
+    return LaplaceHeadGibbs()
+
+
+@default_kernel.register
+def _(model: LaplaceWeights) -> GibbsKernel:
+    """Rates and modes of all classes, and their regression where there is one."""
+    return LaplaceGibbs()
+
+
+@default_kernel.register
+def _(model: PatternMixture) -> GibbsKernel:
+    """Labels of all patterns at once, then weights and probabilities."""
+    return PatternGibbs()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from example_runs import EXAMPLES
 from statcheck import AlphaBudget
+from torch.distributions import Distribution
 
 collect_ignore = ["statcheck.py", "bad_inputs.py", "example_runs.py"]  # helpers, not doctests
 
@@ -20,6 +21,7 @@ def _seeded() -> None:
     """Every test starts from the same global state of Pyro, whatever ran before it."""
     pyro.set_rng_seed(20260)
     pyro.clear_param_store()  # a module's program that is run outside `fit` writes into it
+    Distribution.set_default_validate_args(True)  # torch.compile turns it off for the process
 
 
 @pytest.fixture

@@ -142,6 +142,34 @@ def test_regions_and_softened_networks(run):
     assert {"region_prior", "region_entropy", "softened_accuracy"} <= pictures
 
 
+def test_weights_of_the_head(run):
+    numbers = json.loads((run / "numbers.json").read_text())["The head's weights"]
+    assert (numbers["classes"], numbers["features"]) == (10, 256)
+    assert numbers["accuracy"] > 0.9
+    assert sum(numbers["best_family"].values()) == 10
+    assert min(numbers["nats_behind"].values()) >= 0.0
+    assert 0 <= numbers["rejected"] <= 10
+    with np.load(run / "samples.npz", allow_pickle=False) as arrays:
+        weight, maps = arrays["head_weight"], arrays["node_maps"]
+    assert weight.shape == (10, 256)
+    assert maps.shape == (6, len(numbers["nodes"]), 4, 4)
+    assert numbers["nodes"][:2] == ["", "+"]
+    np.testing.assert_allclose(maps.max((2, 3)), 1.0, atol=1e-5)
+    whole, *parts = numbers["kept"]
+    assert whole["smallest"] == 256
+    for part in parts:
+        assert part["accuracy"] <= whole["accuracy"] + 0.02  # a part cannot do much better
+        assert part["smallest"] <= part["mean"] <= part["largest"] < 256
+    posterior = from_netcdf(run / "weights.nc")
+    for side in ("right", "left"):
+        fitted = np.array(numbers[f"rate_{side}"])
+        drawn = posterior.posterior[f"rate_{side}"].mean(("chain", "draw"))
+        np.testing.assert_allclose(drawn, fitted, rtol=0.5)
+    assert numbers["largest_r_hat"] < 1.2
+    pictures = {path.stem for path in (run / "figures").glob("*.png")}
+    assert {"head_weights", "head_rates", "node_maps"} <= pictures
+
+
 def test_posterior_opens_with_arviz(run):
     posterior = from_netcdf(run / "posterior.nc")
     assert posterior.posterior["concentration"].dims == ("chain", "draw", "class")

@@ -9,14 +9,34 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from seeded_activation_bugs import ACTIVATION_BUGS
 from seeded_bugs import Bug
 from seeded_factorial_bugs import FACTORIAL_BUGS
 from seeded_fit_bugs import FIT_BUGS
+from seeded_frequency_bugs import FREQUENCY_BUGS
+from seeded_head_bugs import HEAD_BUGS
 from seeded_kernel_bugs import KERNEL_BUGS
+from seeded_laplace_bugs import LAPLACE_BUGS
+from seeded_pattern_bugs import PATTERN_MODEL_BUGS
+from seeded_polya_bugs import POLYA_BUGS
 from seeded_run_bugs import RUN_BUGS
+from seeded_split_bugs import SPLIT_BUGS
 from seeded_vae_bugs import VAE_BUGS
 
-BUGS = KERNEL_BUGS + RUN_BUGS + FIT_BUGS + VAE_BUGS + FACTORIAL_BUGS
+BUGS = (
+    KERNEL_BUGS
+    + RUN_BUGS
+    + FIT_BUGS
+    + VAE_BUGS
+    + FACTORIAL_BUGS
+    + POLYA_BUGS
+    + FREQUENCY_BUGS
+    + LAPLACE_BUGS
+    + HEAD_BUGS
+    + SPLIT_BUGS
+    + ACTIVATION_BUGS
+    + PATTERN_MODEL_BUGS
+)
 ROOT = Path(__file__).parents[1]
 COPIED = ("probact", "tests", "pyproject.toml")
 CAUGHT = re.compile(r"^FAILED (tests/\S+)", re.MULTILINE)

@@ -164,7 +164,7 @@ class PatternGibbs(GibbsKernel):
         return PatternState(z.to(where), saved["weights"].to(where), probs.to(where), problem)
 
     def _pose(self, model: Any, data: Any) -> PatternProblem:
-        """The data and the prior. Raises: as `PatternMixture.bits`; TypeError for another model."""
+        """The data and the prior. Raises: as `PatternMixture.bits`; TypeError: another model."""
         if not all(hasattr(model, name) for name in ("em", "bits", "prior_weights")):
             raise TypeError(f"model must be a PatternMixture, got {type(model).__name__}")
         a = model.bits(data)

@@ -36,7 +36,7 @@ def largest(
     log_noise = None if noise is None else math.log(noise)
     grid = np.arange(high, low - 1e-9, -math.log(10.0))  # from the prior's mode outwards
     scores = [score(float(point), log_noise) for point in grid]
-    best = float(grid[int(np.argmin(scores))])
+    best = min(max(float(grid[int(np.argmin(scores))]), low), high)  # inside, despite rounding
     if log_noise is None:
         span = max(low, best - math.log(10.0)), min(high, best + math.log(10.0))
         found = optimize.minimize_scalar(

@@ -30,7 +30,7 @@ from probact.arrays import as_labels, as_matrix, as_number, check_count
 from probact.distributions.head_likelihood import as_features, as_targets
 from probact.heads import Head
 from probact.models.evidence_search import largest
-from probact.models.gaussian_posterior import Covariance, GaussianPosterior
+from probact.models.gaussian_posterior import Covariance, GaussianPosterior, check_posterior
 from probact.models.softmax_map import (
     neg_log_joint,
     softmax_hessian,
@@ -199,8 +199,10 @@ class GaussianHead(PyroModule):
     ) -> Tensor:
         """Probabilities (N, K) of classes; for Gaussian targets their means.
 
-        Raises: as `GaussianPosterior.class_probs`.
+        Raises: ValueError for something else than a posterior of such a layer, and as
+            `GaussianPosterior.class_probs`.
         """
+        check_posterior(posterior, self.num_classes, self.num_features, self.likelihood)
         if self.noise is not None:
             return posterior.logits(x)[0]
         return posterior.class_probs(x, method=method, num_draws=num_draws, seed=seed)

@@ -25,7 +25,7 @@ from torch import Generator, Tensor
 
 from probact.arrays import as_matrix, check_count, check_seed
 
-__all__ = ["Covariance", "GaussianPosterior", "probit_softmax"]
+__all__ = ["Covariance", "GaussianPosterior", "check_posterior", "probit_softmax"]
 
 Covariance = Literal["full", "class_blocks", "diagonal"]
 _CHUNK = 2**22  # entries of a (rows, K, K) or (rows, K, d) intermediate
@@ -147,6 +147,24 @@ class GaussianPosterior(NamedTuple):
                 result[:, k, j] = value
                 result[:, j, k] = value
         return result
+
+
+def check_posterior(posterior: Any, classes: int, num_features: int, likelihood: str) -> None:
+    """Refuse what is no posterior of such a layer.
+
+    Raises: ValueError that says what came.
+
+    >>> check_posterior(None, 3, 2, "softmax")
+    Traceback (most recent call last):
+    ValueError: posterior must be a GaussianPosterior, got NoneType
+    """
+    if not isinstance(posterior, GaussianPosterior):
+        raise ValueError(f"posterior must be a GaussianPosterior, got {type(posterior).__name__}")
+    has = tuple(posterior.mean.shape), "softmax" if posterior.noise is None else "gaussian"
+    wanted = (classes, num_features + 1), likelihood
+    if has != wanted:
+        raise ValueError(f"posterior must have a mean {wanted[0]} of {wanted[1]} targets, "
+                         f"got {has[0]} of {has[1]} ones")  # fmt: skip
 
 
 def probit_softmax(mean: Tensor, covariance: Tensor) -> Tensor:

@@ -107,7 +107,7 @@ class LaplaceHead(PyroModule):
     @property
     def prior(self) -> LaplaceHyperprior | AsymmetricLaplace:
         """The law of m and the rates, or of the weights where these are fixed."""
-        values = [getattr(self, name) for name in self._prior_names]
+        values = [getattr(self, name).double() for name in self._prior_names]
         return LaplaceHyperprior(*values) if self.learned else AsymmetricLaplace(*values)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["class_indices", "class_labels", "finite_array"]
+__all__ = ["class_indices", "class_labels", "finite_array", "increasing_array"]
 
 
 def finite_array(name: str, value: ArrayLike, *shape: int | str) -> NDArray[np.float64]:
@@ -39,6 +39,20 @@ def finite_array(name: str, value: ArrayLike, *shape: int | str) -> NDArray[np.f
         first = tuple(int(i) for i in bad[0])
         raise ValueError(f"{name} has {len(bad)} entries that are not finite (first: {first})")
     return array.astype(np.float64)
+
+
+def increasing_array(name: str, value: ArrayLike) -> NDArray[np.float64]:
+    """Real, finite float64 array (G,) each of whose entries is above the one before.
+
+    Raises: ValueError naming the argument, as `finite_array` and if it does not increase.
+
+    >>> increasing_array("grid", [0, 1, 3])
+    array([0., 1., 3.])
+    """
+    array = finite_array(name, value, "G")
+    if (np.diff(array) <= 0.0).any():
+        raise ValueError(f"{name} must increase")
+    return array
 
 
 def class_indices(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from probact.plots.arrays import finite_array
 from probact.plots.style import INK, LABEL_SIZE, LINES, MUTED, TICK_SIZE, new_axes, tidy
@@ -38,16 +38,7 @@ def plot_rates_across_classes(
     """
     if not values or list(values) != list(log_errors):
         raise ValueError(f"log_errors must be of the heads {list(values)}, got {list(log_errors)}")
-    heads = {}
-    for name, given in values.items():
-        y = finite_array(f"values of {name}", given, "K")
-        error = finite_array(f"log_errors of {name}", log_errors[name], len(y))
-        if y.min() <= 0.0:
-            raise ValueError(f"values of {name} must be positive, got {y.min():g}")
-        if error.min() < 0.0:
-            raise ValueError(f"log_errors of {name} must not be negative, got {error.min():g}")
-        order = np.argsort(y, kind="stable")
-        heads[name] = y[order], error[order]
+    heads = {name: _sorted(name, given, log_errors[name]) for name, given in values.items()}
     if reference is not None and not (np.isfinite(reference) and reference > 0.0):
         raise ValueError(f"reference must be a positive number, got {reference!r}")
     ax = new_axes(5.0, 3.4) if ax is None else ax
@@ -69,3 +60,17 @@ def plot_rates_across_classes(
     ax.legend(fontsize=TICK_SIZE, frameon=False, labelcolor=INK, loc="upper left",
               bbox_to_anchor=(1.0, 1.0))  # fmt: skip
     return ax
+
+
+def _sorted(
+    name: str, values: ArrayLike, log_errors: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both (K,) in the order of the values."""
+    y = finite_array(f"values of {name}", values, "K")
+    error = finite_array(f"log_errors of {name}", log_errors, len(y))
+    if y.min() <= 0.0:
+        raise ValueError(f"values of {name} must be positive, got {y.min():g}")
+    if error.min() < 0.0:
+        raise ValueError(f"log_errors of {name} must not be negative, got {error.min():g}")
+    order = np.argsort(y, kind="stable")
+    return y[order], error[order]

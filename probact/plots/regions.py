@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
-from probact.plots.arrays import finite_array
+from probact.plots.arrays import finite_array, increasing_array
 from probact.plots.style import (
     DASHES,
     INK,
@@ -45,7 +45,7 @@ def plot_soft_partition(
     >>> ax.collections[0].get_clim()
     (0.0, 0.2)
     """
-    x, y = _increasing("across", across), _increasing("up", up)
+    x, y = increasing_array("across", across), increasing_array("up", up)
     heat = finite_array("entropy", entropy, len(y), len(x))
     lines = finite_array("gaps", gaps, "B", len(y), len(x))
     ax = new_axes(4.4, 3.6) if ax is None else ax
@@ -84,7 +84,7 @@ def plot_against_beta(
     >>> [line.get_label() for line in ax.lines]
     ['net']
     """
-    b = _increasing("betas", betas)
+    b = increasing_array("betas", betas)
     if b[0] <= 0.0 or b[-1] >= 1.0:
         raise ValueError(f"betas must lie in (0, 1), got {b[0]:g} to {b[-1]:g}")
     unknown = sorted(set(hard or {}) - set(curves))
@@ -134,11 +134,4 @@ def _shares(name: str, value: ArrayLike, size: int | str) -> NDArray[np.float64]
     array = finite_array(name, value, size)
     if array.min() < 0.0 or array.max() > 1.0:
         raise ValueError(f"{name} must lie in [0, 1], got {array.min():g} to {array.max():g}")
-    return array
-
-
-def _increasing(name: str, value: ArrayLike) -> NDArray[np.float64]:
-    array = finite_array(name, value, "G")
-    if (np.diff(array) <= 0.0).any():
-        raise ValueError(f"{name} must increase")
     return array

@@ -26,6 +26,7 @@ __all__ = [
     "PALETTE",
     "TICK_SIZE",
     "class_colors",
+    "figure_of",
     "new_axes",
     "new_row",
     "shorten",
@@ -91,6 +92,17 @@ def new_axes(width: float, height: float) -> Axes:
     [3.0, 2.0]
     """
     return Figure(figsize=(width, height), layout="constrained").subplots()
+
+
+def figure_of(ax: Axes) -> Figure:
+    """The Figure that an axes of `new_axes` or `new_row` is on.
+
+    >>> type(figure_of(new_axes(3.0, 2.0))).__name__
+    'Figure'
+    """
+    figure = ax.get_figure()
+    assert isinstance(figure, Figure)
+    return figure
 
 
 def new_row(num_panels: int, width: float, height: float) -> list[Axes]:

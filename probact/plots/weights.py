@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
-from probact.plots.arrays import finite_array
+from probact.plots.arrays import finite_array, increasing_array
 from probact.plots.style import (
     DASHES,
     INK,
@@ -46,7 +46,7 @@ def plot_weight_density(
     >>> [line.get_label() for line in ax.lines]
     ['normal']
     """
-    x, g = finite_array("weights", weights, "n"), _increasing("grid", grid)
+    x, g = finite_array("weights", weights, "n"), increasing_array("grid", grid)
     curves = {name: _density(name, y, len(g)) for name, y in densities.items()}
     if isinstance(bins, bool) or not isinstance(bins, int | np.integer) or bins < 1:
         raise ValueError(f"bins must be a positive integer, got {bins!r}")
@@ -176,13 +176,6 @@ def _ascending(name: str, value: ArrayLike, size: int) -> NDArray[np.float64]:
     array = finite_array(f"quantiles of {name}", value, size)
     if (np.diff(array) < 0.0).any():
         raise ValueError(f"quantiles of {name} must not decrease")
-    return array
-
-
-def _increasing(name: str, value: ArrayLike) -> NDArray[np.float64]:
-    array = finite_array(name, value, "G")
-    if (np.diff(array) <= 0.0).any():
-        raise ValueError(f"{name} must increase")
     return array
 
 

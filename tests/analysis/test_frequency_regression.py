@@ -245,8 +245,9 @@ def test_seeds_shapes_and_copies() -> None:
     ]  # fmt: skip
     np.testing.assert_allclose(one.to_frame(), again.to_frame(), atol=1e-4)
     assert one.p_value == again.p_value
-    other = frequency_regression(100.0 * weights, counts, permutations=200, seed=3)
-    np.testing.assert_allclose(one.to_frame(), other.to_frame(), atol=1e-6)  # units do not matter
+    for unit in (100.0, 1e-200, 1e200):  # does not matter
+        other = frequency_regression(unit * weights, counts, permutations=200, seed=3)
+        np.testing.assert_allclose(one.to_frame(), other.to_frame(), atol=1e-6)
     many = torch.cat([weights] * 40)  # K > 256: permutations without the table of pairs
     table = frequency_regression(many, counts.repeat(40), permutations=5).to_frame()
     assert (table["p_value"] == 1 / 6).all()

@@ -188,6 +188,7 @@ def test_refused() -> None:
         (lambda: confidence_change(net, x, [[0, 1], [0, 1]], maps), "one class or"),
         (lambda: blurred(x[0]), "float images"),
         (lambda: blurred(x, sigma=0.0), "sigma"),
+        (lambda: blurred(x * torch.nan), "x has 2 rows"),
         (lambda: bootstrap_mean(torch.ones(1)), "two images"),
         (lambda: bootstrap_mean(torch.ones(3), level=1.0), "level must lie"),
         (lambda: bootstrap_mean(torch.tensor([1.0, torch.nan])), "values has 1 row"),
@@ -197,3 +198,5 @@ def test_refused() -> None:
             call()
     with pytest.raises(TypeError, match="net must be"):
         deletion_curve(x, x, 0, maps, black, steps=3)
+    assert torch.equal(blurred(x.numpy()), blurred(x))
+    assert area_under([0.5, 1.5]) == 1.0

@@ -67,6 +67,8 @@ def test_evidence_of_gaussian_targets_is_stationary(generator: Generator) -> Non
                        {"precision": best.precision, "noise": best.noise * factor}):  # fmt: skip
             other = GaussianHead(3, 1, "gaussian", **scaled).posterior(x, y).log_evidence
             assert other < top
+    edge = GaussianHead.by_evidence(x, 1e10 * y, likelihood="gaussian")  # alpha at its least
+    assert edge.precision == pytest.approx(1e-6, rel=0.1)
 
 
 # ------------------------------------------------------------------ softmax
@@ -259,18 +261,24 @@ def test_refuses_data_sizes_and_options() -> None:
         model.predictive(posterior, X, method="exact")
     with pytest.raises(ValueError, match=r"x must be \(N, 2\)"):
         model.predictive(posterior, torch.zeros(1, 5))
+    gaussian = GaussianHead(2, 3, "gaussian", noise=1.0).posterior(X, X @ torch.ones(2, 3))
+    for other, words in (
+        ({"weight": X}, "must be a GaussianPosterior, got dict"),
+        (GaussianHead(2, 4).posterior(X, Y), r"mean \(3, 3\) of softmax targets, got \(4, 3\)"),
+        (gaussian, "of gaussian ones"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            model.predictive(other, X)
     with pytest.raises(ValueError, match="from_head is for softmax"):
         GaussianHead(2, 1, "gaussian", noise=1.0).from_head(Head("h", X), X, X[:, :1])
     with pytest.raises(ValueError, match="num_draws"):
         posterior.draws(0)
     with pytest.raises(ValueError, match="mean and covariance must be"):
         probit_softmax(torch.zeros(1, 2), torch.zeros(1, 2))
-    large = torch.zeros(2, 999)
     with pytest.raises(ValueError, match="full covariance of 10000 parameters is above 8192"):
-        GaussianHead(999, 10).posterior(large, torch.tensor([0, 1]))
-    wide = torch.zeros(1, 4095)
+        GaussianHead(999, 10).posterior(torch.zeros(2, 999), Y[:2])
     with pytest.raises(ValueError, match="take covariance="):
-        GaussianHead(4095, 9).posterior(wide, torch.tensor([0]), covariance="class_blocks")
+        GaussianHead(4095, 9).posterior(torch.zeros(1, 4095), Y[:1], covariance="class_blocks")
 
 
 def test_posterior_is_a_plain_tuple() -> None:

@@ -177,6 +177,8 @@ def test_prior_of_the_weights():
     assert learned.prior.left_rate.tolist() == [4.0, 4.0, 4.0]
     assert {"loc", "rate_right", "rate_left"} <= set(poutine.trace(learned).get_trace(X).nodes)
     assert "loc" not in poutine.trace(model).get_trace(X).nodes
+    for cast in (learned.float(), model.half()):  # as `.to` of a whole network does
+        assert poutine.trace(cast).get_trace(X).nodes["weight"]["value"].dtype == torch.float64
 
 
 X = torch.zeros(2, 4)

@@ -140,6 +140,7 @@ def test_dead_features(generator):
         (TypeError, "RateRegressionPrior", {"hierarchical": True, "regression_prior": 3}),
         (ValueError, "class_names must be 4 names", {"class_names": ["a"]}),
         (ValueError, "class_names must be 4 names", {"class_names": "abcd"}),
+        (ValueError, "class_names must be 4 names, got 4", {"class_names": 4}),
         (
             ValueError,
             "needs 3 classes, got 2",
@@ -166,7 +167,12 @@ def test_frequency_effects(generator):
     table = model.frequency_effects(
         pi.from_draws({"slope_right": right, "slope_left": left}), prob=0.5
     )
-    assert list(table.index) == ["log_rate_right", "log_rate_left", "log_lambda", "log_kappa"]
+    names = ["log_rate_right", "log_rate_left", "log_lambda", "log_kappa", "log_norm"]
+    assert list(table.index) == names
+    z = np.log([1, 10, 20, 90])
+    line = stats.linregress(z, model.weights.norm(dim=1).log().numpy())
+    assert table["mean"]["log_norm"] == pytest.approx(line.slope, rel=0.3)  # plain least squares
+    assert 0.0 < table["sd"]["log_norm"] < 2.0 * line.stderr
     for name, draws in (("log_lambda", (right + left) / 2), ("log_kappa", (right - left) / 2)):
         row = table.loc[name]
         assert row["mean"] == pytest.approx(float(draws.mean()))
@@ -175,7 +181,7 @@ def test_frequency_effects(generator):
         assert row["high"] == pytest.approx(float(draws.quantile(0.75)))
     with pytest.raises(ValueError, match="must hold 'slope_left'"):
         model.frequency_effects(pi.from_draws({"slope_right": right}))
-    with pytest.raises(ValueError, match="must hold 'slope_right'"):
+    with pytest.raises(ValueError, match="a mapping with 'slope_right', got int"):
         model.frequency_effects(3)
     with pytest.raises(ValueError, match="prob must lie in"):
         model.frequency_effects(None, prob=1.0)

@@ -65,6 +65,11 @@ def test_networks_without_a_map_or_a_head() -> None:
         node_cam(flat, images(), 0, _mask(8))
     with pytest.raises(LookupError, match="no linear head"):
         node_cam(nn.Conv2d(3, 4, 3).double(), images(), 0, _mask(4))
+    with torch.inference_mode():
+        made = gap_net()
+    with pytest.raises(ValueError, match=r"cannot take x .*Inference tensors"):
+        node_cam(made, images(), 0, _mask())
+    assert all(p.requires_grad for p in made.parameters())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch deprecates its own quantisation
         quantised = gap_net().float()

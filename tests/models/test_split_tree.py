@@ -46,6 +46,28 @@ def best_mode(x: np.ndarray) -> tuple[float, float] | None:
     return max(fits)[::-1] if fits else None
 
 
+def figures_of(x: np.ndarray, d: np.ndarray, mode: tuple[float, float] | None) -> list[float]:
+    """Scale, p-value and gain in BIC of a node of values x, excesses d."""
+    n, law = len(x), stats.expon(scale=d.mean())
+    i, z = np.arange(1, n + 1), np.sort(d)
+    ad = -n - ((2 * i - 1) * (law.logcdf(z) + law.logsf(z[::-1]))).mean()
+    p = exponential_pvalue(*(torch.tensor([v], dtype=torch.float64) for v in (ad, n)))
+    plain = law.logpdf(d).sum()
+    gain = math.nan if mode is None else 2 * (mode[1] - plain) - 2 * math.log(n)
+    return [d.mean(), float(p), gain]
+
+
+def cut_of(rule: str, x: np.ndarray, d: np.ndarray, mode: tuple[float, float] | None) -> float:
+    """Where a node is cut, NaN where it is not."""
+    if rule == "scale":
+        return (x - d)[0] + d.mean()  # the anchor and the scale
+    if rule == "median":
+        return np.sort(x)[(len(x) - 1) // 2]
+    if mode is None:
+        return math.nan
+    return mode[0] if rule == "mode" else x[np.argmin(np.abs(np.log(d) - best_mode(np.log(d))[0]))]
+
+
 def recursion(row: np.ndarray, root: float, **rules: object) -> dict[str, tuple[Node, set[int]]]:
     """Outward and inner nodes of a class: figures and neurons."""
     found: dict[str, tuple[Node, set[int]]] = {}
@@ -53,44 +75,23 @@ def recursion(row: np.ndarray, root: float, **rules: object) -> dict[str, tuple[
     def visit(name: str, members: np.ndarray, anchor: float, parent: float) -> None:
         side = 1.0 if name[0] == "+" else -1.0
         x, n = side * row[members], len(members)
-        d = x - side * anchor
-        law = stats.expon(scale=d.mean())
-        i, z = np.arange(1, n + 1), np.sort(d)
-        ad = -n - ((2 * i - 1) * (law.logcdf(z) + law.logsf(z[::-1]))).mean()
-        p = float(
-            exponential_pvalue(torch.tensor([ad], dtype=torch.float64), torch.tensor([n]).double())
-        )
-        mode = best_mode(x)
-        plain = law.logpdf(d).sum()
-        gain = math.nan if mode is None else 2 * (mode[1] - plain) - 2 * math.log(n)
+        d, mode = x - side * anchor, best_mode(x)
+        scale, p, gain = figures_of(x, d, mode)
         ends = sorted((anchor, side * x.max()))
-        fit = (d.mean(), p, gain, d.mean() / parent)
-        found[name] = (Node(name, n, (ends[0], ends[1]), *fit), set(members.tolist()))
+        node = Node(name, n, (ends[0], ends[1]), scale, p, gain, scale / parent)
+        found[name] = node, set(members.tolist())
         if n < rules["min_size"] or len(name) == rules["max_depth"]:
             return
         if ("gof" in rules["stop"] and not p < 0.05) or ("bic" in rules["stop"] and not gain > 0):
             return
-        if rules["cut"] == "scale":
-            cut = side * anchor + d.mean()
-        elif rules["cut"] == "median":
-            cut = np.sort(x)[(n - 1) // 2]
-        elif mode is None:
-            return
-        elif rules["cut"] == "mode":
-            cut = mode[0]
-        else:
-            logs = np.log(d)
-            cut = x[np.argmin(np.abs(logs - best_mode(logs)[0]))]
+        cut = cut_of(rules["cut"], x, d, mode)
         outer, inner = members[x > cut], members[x <= cut]
         if len(outer) and len(inner):
-            visit(name + name[0], outer, side * cut, d.mean())
+            visit(name + name[0], outer, side * cut, scale)
             other = name + ("-" if side > 0 else "+")
             bounds = sorted((anchor, side * cut))
-            blank = (math.nan,) * 4
-            found[other] = (
-                Node(other, len(inner), (bounds[0], bounds[1]), *blank),
-                set(inner.tolist()),
-            )
+            blank = Node(other, len(inner), (bounds[0], bounds[1]), *(math.nan,) * 4)
+            found[other] = blank, set(inner.tolist())
 
     for name, members in (("+", row > root), ("-", row < root)):
         if members.any():
@@ -187,6 +188,7 @@ def test_inputs_of_many_kinds(generator: Generator) -> None:
                 same.weight.copy_(weights)
         assert torch.equal(split_tree(same).num, tree.num)
     assert split_tree(weights.half()).mask(0, "+").sum() == tree.sizes("+")[0]
+    assert torch.equal(tree.mask(np.int64(2), "+"), tree.mask(2, "+"))
     many = weights.repeat(600, 1)  # several blocks
     assert torch.equal(split_tree(many).num, tree.num.repeat(600, 1, 1))
     frame = tree.to_frame()

@@ -37,6 +37,21 @@ CASES: dict[str, tuple[Callable[..., Axes], tuple[object, ...]]] = {
     ),
     "shared": (plots.plot_concentration_posterior, (np.linspace(1, 2, 20).reshape(2, 10),)),
     "images": (plots.image_grid, (np.linspace(0.0, 1.0, 96).reshape(2, 3, 1, 4, 4),)),
+    "density": (
+        plots.plot_weight_density,
+        (np.linspace(-1, 1, 30), np.linspace(-1, 1, 3), {"a": [0.1, 0.9, 0.1]}),
+    ),
+    "quantiles": (plots.plot_weight_qq, (np.linspace(2, 3, 3), {"a": [-1.0, 0.1, 1.0]})),
+    "pit": (plots.plot_pit_ecdf, ({"a": [0.1, 0.5, 0.7]},)),
+    "survival": (plots.plot_log_survival, ({"right": [0.1, 0.2, 0.5]}, {"right": 5.0})),
+    "ranks": (plots.plot_rank_log, (np.linspace(0.1, 2.0, 30), 4.0, -2.0)),
+    "pruning": (plots.plot_pruning, (np.linspace(0.1, 0.5, 2), {"a": [[0.9, 0.8], [0.0, 0.1]]})),
+    "tree": (plots.plot_split_tree, (["+", "-"], np.array([[0.0, 2.0], [-1.0, 0.0]]), [3, 2])),
+    "counts": (plots.plot_count_law, (np.array([0.1, 0.6, 0.3]), {"a": [0.2, 0.5, 0.3]})),
+    "checks": (
+        plots.plot_predictive_checks,
+        (["a", "b"], np.array([1.0, 2.0]), {"m": [[0.5, 1.0, 2.0], [1.0, 2.0, 3.0]]}),
+    ),
     "classes": (plots.plot_concentration_posterior, (np.linspace(1, 2, 60).reshape(2, 10, 3),)),
 }
 ARRAYS = [

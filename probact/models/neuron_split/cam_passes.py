@@ -34,7 +34,9 @@ class Cut(NamedTuple):
 @contextmanager
 def frozen(net: nn.Module) -> Iterator[None]:
     """Parameters that ask for no gradients meanwhile, so that no graph is kept before the cut."""
-    asking = [p for p in net.parameters() if p.requires_grad and p.is_leaf]
+    asking = [  # inference tensors cannot be changed back
+        p for p in net.parameters() if p.requires_grad and p.is_leaf and not p.is_inference()
+    ]
     try:
         for parameter in asking:
             parameter.requires_grad_(False)

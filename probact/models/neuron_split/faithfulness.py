@@ -100,12 +100,15 @@ def insertion_curve(
 def area_under(curves: Tensor) -> Tensor:
     """Areas (...) under curves (..., T + 1) over the share of pixels changed, by trapezoids.
 
+    Raises: TypeError, ValueError for no array, or one with fewer than two points.
+
     >>> area_under(torch.tensor([1.0, 0.5, 0.0]))
     tensor(0.5000)
     """
-    if curves.ndim == 0 or curves.shape[-1] < 2:
-        raise ValueError(f"curves must have two points or more, got {tuple(curves.shape)}")
-    return torch.trapezoid(curves, dx=1.0 / (curves.shape[-1] - 1))
+    points = as_tensor(curves, "curves")
+    if points.ndim == 0 or points.shape[-1] < 2:
+        raise ValueError(f"curves must have two points or more, got {tuple(points.shape)}")
+    return torch.trapezoid(points, dx=1.0 / (points.shape[-1] - 1))
 
 
 def confidence_change(

@@ -10,6 +10,7 @@ but for weights equal to its root.
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -178,9 +179,10 @@ class NeuronTree:
 
     def _class(self, cls: int) -> int:
         count = len(self.weights)
-        if isinstance(cls, bool) or not isinstance(cls, int) or not 0 <= cls < count:
+        known = isinstance(cls, int | np.integer) and not isinstance(cls, bool)
+        if not known or not 0 <= cls < count:
             raise ValueError(f"cls must be an integer from 0 to {count - 1}, got {cls!r}")
-        return cls
+        return int(cls)
 
 
 def _parse(name: str) -> tuple[int, int, bool]:
