@@ -123,6 +123,7 @@ def plot_distance_counts(
         raise ValueError("counts must not be negative, nor all zero")
     ax = new_axes(4.0, 2.8) if ax is None else ax
     tidy(ax, xlabel="Hamming distance (bits)", ylabel="share of pairs per bit")
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     at, kept = np.arange(len(c)), np.flatnonzero(c)
     ax.plot(at, c / c.sum(), color=LINES[0], lw=1.2, label="measured")
     low, high = kept[0], kept[-1]
