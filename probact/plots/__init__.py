@@ -16,8 +16,11 @@ from probact.plots.linear_regions import (
     plot_plane_slice,
     plot_region_sizes,
 )
-from probact.plots.pattern_laws import plot_component_probabilities, plot_probability_laws
-from probact.plots.pattern_models import plot_count_law, plot_predictive_checks
+from probact.plots.pattern_models import (
+    plot_component_probabilities,
+    plot_count_law,
+    plot_predictive_checks,
+)
 from probact.plots.patterns import (
     plot_active_values,
     plot_constellations,
@@ -61,7 +64,6 @@ __all__ = [
     "plot_plane_slice",
     "plot_probabilities",
     "plot_predictive_checks",
-    "plot_probability_laws",
     "plot_probability_variances",
     "plot_projected_activations",
     "plot_pruning",

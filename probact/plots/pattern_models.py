@@ -1,4 +1,4 @@
-"""Models of activation patterns beside the patterns: counts of active units, and checks."""
+"""Models of activation patterns: components, counts of active units, and checks."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,11 +15,35 @@ from probact.plots.style import (
     MUTED,
     PALE,
     TICK_SIZE,
+    figure_of,
     new_axes,
     tidy,
 )
 
-__all__ = ["plot_count_law", "plot_predictive_checks"]
+__all__ = ["plot_component_probabilities", "plot_count_law", "plot_predictive_checks"]
+
+
+def plot_component_probabilities(
+    probs: ArrayLike, weights: ArrayLike, *, ax: Axes | None = None
+) -> Axes:
+    """Probabilities (C, n) of units, a row a component, named by its weight (C,).
+
+    Raises: ValueError for arrays that are not finite, outside [0, 1], or do not fit.
+
+    >>> ax = plot_component_probabilities([[0.1, 0.9]], [1.0])
+    >>> ax.get_yticklabels()[0].get_text()
+    '1.00'
+    """
+    table = finite_array("probs", probs, "C", "n")
+    shares = finite_array("weights", weights, "C")
+    if len(shares) != len(table) or table.min() < 0 or table.max() > 1:
+        raise ValueError(f"probs (C, n) in [0, 1] and weights (C,) must fit, got {table.shape}")
+    ax = ax or new_axes(7.0, 0.28 * len(table) + 1.2)
+    image = ax.imshow(table, aspect="auto", cmap="viridis", vmin=0.0, vmax=1.0)
+    ax.set_yticks(range(len(table)), [f"{share:.2f}" for share in shares])
+    ax.set(xlabel="unit", ylabel="weight of component")
+    figure_of(ax).colorbar(image, ax=ax, label="probability to be on")
+    return ax
 
 
 def plot_count_law(

@@ -42,3 +42,14 @@ def test_refusals():
         plots.plot_predictive_checks(["one"], [1.0], {"a": [[1.0, 2.0]]})
     with pytest.raises(ValueError, match="a has"):
         plots.plot_predictive_checks(["one"], [1.0], {"a": [[1.0, 2.0, np.nan]]})
+
+
+def test_components():
+    table = np.array([[0.1, 0.9, 0.4], [0.3, 0.3, 1.0]])
+    ax = plots.plot_component_probabilities(table, [0.75, 0.25])
+    np.testing.assert_allclose(ax.get_images()[0].get_array(), table)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["0.75", "0.25"]
+    with pytest.raises(ValueError, match=r"probs \(C, n\) in \[0, 1\] and weights \(C,\)"):
+        plots.plot_component_probabilities([[0.5, 2.0]], [1.0])
+    with pytest.raises(ValueError, match="finite"):
+        plots.plot_component_probabilities([[0.5, np.nan]], [1.0])
