@@ -41,6 +41,8 @@ def test_p_values_are_ranks():
     assert check.observed == {"ones": 1.0}
     assert check.replicated["ones"].tolist() == [0.0, 1.0, 3.0]
     assert check.p_values["ones"] == 1.0  # 1 + 2 of 3 + 1 on either side
+    beyond = predictive_check(1 - a, replicates[:2], {"ones": lambda bits: float(bits.sum())})
+    assert beyond.p_values["ones"] == 2 / 3  # 3 ones against 0 and 1: its own value alone
     frame = predictive_check(a, replicates[2:], {"ones": lambda b: float(b.sum())}).to_frame()
     assert frame.loc["ones", "p_value"] == 1.0
     assert frame.loc["ones", "mean"] == 3.0
