@@ -12,15 +12,14 @@ and omega | psi ~ PG(1, psi). Draws are exact, see `probact.distributions.polya_
 """
 
 import math
-from typing import Any, Self
+from typing import Any
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Generator, Size, Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
 
+from probact.distributions.batched_law import BatchedLaw
 from probact.distributions.polya_gamma_draws import draw_in_loop, draw_with_tensors
-from probact.distributions.sphere_parameters import as_generator, as_real_tensor, first_index
 from probact.special import widen
 
 __all__ = ["PolyaGamma"]
@@ -30,7 +29,7 @@ _TERMS = 4  # after the first; what is left out is below 1e-25 of it
 _VARIANCE = (1 / 24, -1 / 30, 17 / 840, -31 / 2835, 691 / 124740, -10922 / 4054050)  # in h^2
 
 
-class PolyaGamma(TorchDistribution):
+class PolyaGamma(BatchedLaw):
     """Polya-Gamma law PG(1, tilt); the sign of the tilt has no effect.
 
     Args:
@@ -50,23 +49,10 @@ class PolyaGamma(TorchDistribution):
     arg_constraints = {"tilt": constraints.real}
     support = constraints.positive
 
-    def __init__(self, tilt: Any, *, validate_args: bool | None = None) -> None:
-        self.tilt = as_real_tensor(tilt, "tilt")
-        validate = Distribution._validate_args if validate_args is None else validate_args
-        super().__init__(self.tilt.shape, validate_args=False)
-        self._validate_args = validate
-        wrong = ~torch.isfinite(self.tilt.detach()) if validate else None
-        if wrong is not None and wrong.any():
-            at = first_index(wrong)
-            raise ValueError(f"tilt must be finite, got {self.tilt[at].item()!r} at index {at}")
+    tilt: Tensor
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
-        """The same law in a larger batch, its tilt expanded without a copy."""
-        new: Self = self._get_checked_instance(PolyaGamma, _instance)
-        new.tilt = self.tilt.expand(Size(batch_shape))
-        Distribution.__init__(new, Size(batch_shape), validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+    def __init__(self, tilt: Any, *, validate_args: bool | None = None) -> None:
+        self._set_parameters({"tilt": tilt}, validate_args)
 
     @property
     def mean(self) -> Tensor:
@@ -123,22 +109,14 @@ class PolyaGamma(TorchDistribution):
         cdf = torch.where(omega < _CUT, scale * below, 1.0 - 2.0 * math.pi * scale * above)
         return cdf.to(torch.promote_types(self.tilt.dtype, value.dtype))
 
-    def sample(
-        self,
-        sample_shape: Any = (),
-        *,
-        generator: Generator | None = None,
-        seed: int | None = None,
-    ) -> Tensor:
-        """Exact draws (*sample_shape, *batch_shape), from a generator or a seed.
+    def _draw(self, sample_shape: Any, generator: Generator | None) -> Tensor:
+        """On a CPU equal generators give equal bits whatever the number of threads.
 
-        On a CPU equal generators give equal bits whatever the number of threads; the first call of
-        an installation compiles, once, for some seconds.
+        The first call of an installation compiles, once, for some seconds.
         """
-        stream = as_generator(generator, seed, self.tilt.device)
         tilt = self.tilt.detach().expand(self._extended_shape(Size(sample_shape)))
         draw = draw_in_loop if tilt.device.type == "cpu" else draw_with_tensors
-        return draw(tilt, stream)
+        return draw(tilt, generator)
 
 
 def _log_alternating(power: Tensor) -> Tensor:
