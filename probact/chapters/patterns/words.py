@@ -77,13 +77,14 @@ def radius_words(m: Measures) -> str:
     l2 = sorted(radius.l2 for radius in m.radii)
     linf = sorted(radius.linf for radius in m.radii)
     flipped = sum(radius.flipped for radius in m.radii) / len(m.radii)
+    touched = ": the ball touches one of many faces, and most directions go further."
+    further = touched if flipped < 0.5 else "."
     return (
         f"Inside its region an image may be moved without any unit switching. For {len(m.radii)} "
         f"held-out images the largest such ball, by a closed form, has a radius of {l2[0]:.2g} to "
         f"{l2[-1]:.2g} in Euclidean norm, and {linf[0]:.2g} to {linf[-1]:.2g} a pixel (pixels "
         f"span {m.pixel_range:.3g}). Random noise of twice the Euclidean radius switches a unit "
-        f"in {flipped:.0%} of cases: the ball touches one of many faces, and most directions go "
-        "further. An image is near a face, which does not make its region small."
+        f"in {flipped:.0%} of cases{further}"
     )
 
 
